@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The checks of `make check`, one after the other, each with its time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+step() {
+  local name=$1 start
+  shift
+  start=$(date +%s)
+  echo "=== $name"
+  "$@"
+  echo "=== $name: $(($(date +%s) - start)) s"
+}
+step build make --no-print-directory build
+step drift make --no-print-directory drift
+step lint make --no-print-directory lint
+step test make --no-print-directory test
+step "main job" env AGENTOS_HOME="$(mktemp -d)" make --no-print-directory run ONESHOT=1
+step "benchmarks run" go run ./bench smoke

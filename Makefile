@@ -1,0 +1,76 @@
+# Everything a newcomer and CI need. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GOLANGCI_VERSION := v2.15.0
+TOOLS            := $(CURDIR)/.tools
+LINT             := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+VERSION          := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO_BUILD         := go build -trimpath -buildvcs=false -ldflags "-X main.buildVersion=$(VERSION)"
+PKGS             := ./...
+# Test binaries run one after the other on a small machine: each may start a Postgres and a broker.
+TEST_FLAGS       ?= -p 2 -timeout 15m
+
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: bin/agentos ## build bin/agentos
+
+.PHONY: bin/agentos
+bin/agentos:
+	@mkdir -p bin
+	@$(GO_BUILD) -o bin/agentos ./cmd/agentos
+
+.PHONY: run
+run: build ## set up what is missing, start the kernel, run both demonstrations, keep serving (ONESHOT=1: stop)
+	@$(GO_BUILD) -o bin/demo ./examples/demo
+	@ONESHOT=$(ONESHOT) bin/demo
+
+.PHONY: test
+test: build ## set up what is missing and run the tests
+	@AGENTOS_REQUIRE=postgres,kafka bash tests/run.sh $(TEST_FLAGS) $(PKGS)
+
+.PHONY: generate
+generate: ## write generated code, schemas, catalogue and goldens anew
+	go generate ./...
+
+.PHONY: drift
+drift: generate ## fail when generated files are not what the sources say
+	@git diff --exit-code -- api events libs/client examples tests/arch \
+	  || { echo "generated files differ: run 'make generate' and commit the result"; exit 1; }
+
+$(LINT):
+	@echo "building golangci-lint $(GOLANGCI_VERSION) (once, some minutes)"
+	@mkdir -p $(TOOLS)
+	@cd $$(mktemp -d) && GOFLAGS= GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(TOOLS)/golangci-lint $(LINT)
+
+.PHONY: lint
+lint: $(LINT) ## run the linter set
+	$(LINT) run $(PKGS)
+
+.PHONY: crash
+crash: build ## kill -9 at random points: SEED=n repeats a run, POINTS=n sets their number
+	go test -count=1 -timeout 60m -run 'TestKill' -v ./tests/crash -args -points $(or $(POINTS),50) $(if $(SEED),-seed $(SEED))
+
+.PHONY: bench
+bench: build ## measure the figures the README quotes
+	go run ./bench all
+
+.PHONY: check
+check: ## what CI runs: drift, lint, tests, one run of the main job, one iteration of every benchmark
+	@bash .ci/check.sh
+
+.PHONY: nightly
+nightly: check ## the long suites
+	$(MAKE) crash POINTS=60
+	go run ./bench all
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .run

@@ -1,0 +1,219 @@
+// Package stack puts the parts together: the embedded database and broker, the services and the HTTP
+// server, in one process or each alone.
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/libs/bus"
+	"github.com/agentos-kernel/agentos/libs/embedded"
+	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/service"
+)
+
+// The partition counts of new installations; see architecture "shard p is one thing".
+const (
+	EmbeddedPartitions = 4
+	KafkaPartitions    = 12
+)
+
+// Infra is how to reach the database and the broker. `serve infra` leaves it in infra.json for the
+// services that run beside it.
+type Infra struct {
+	DatabaseURL string            `json:"database_url"` // of a role that may make roles and schemas
+	Brokers     []string          `json:"brokers"`
+	Partitions  int               `json:"partitions"`
+	Embedded    bool              `json:"embedded"` // the broker is ours and allows short sessions
+	Roles       map[string]string `json:"roles"`    // passwords of the services' roles, by schema
+
+	stop []func(ctx context.Context) error
+}
+
+// InfraConfig says what to start.
+type InfraConfig struct {
+	Home        string   // data folder, made with mode 0700
+	DatabaseURL string   // a Postgres of yours; empty: the embedded one
+	Brokers     []string // a Kafka of yours; empty: the embedded broker
+	Partitions  int      // 0: 4 on the embedded broker, 12 on Kafka
+	Offline     bool
+	Logger      *slog.Logger
+	Progress    func(string)
+}
+
+const infraFile = "infra.json"
+
+// StartInfra starts what is not given, and makes schemas, roles and topics.
+func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
+	if err := os.MkdirAll(cfg.Home, 0o700); err != nil {
+		return nil, fault.Wrap(fault.Invalid, "stack.infra", "cannot make the data folder", err).
+			WithFix("set AGENTOS_HOME to a folder you can write")
+	}
+	inf = &Infra{Brokers: cfg.Brokers, Embedded: len(cfg.Brokers) == 0, Partitions: cfg.Partitions}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, inf.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if inf.Partitions == 0 {
+		inf.Partitions = KafkaPartitions
+		if inf.Embedded {
+			inf.Partitions = EmbeddedPartitions
+		}
+	}
+	if inf.Roles, err = roles(filepath.Join(cfg.Home, "roles.json")); err != nil {
+		return inf, err
+	}
+	pg, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{
+		Home: filepath.Join(cfg.Home, "postgres"), DatabaseURL: cfg.DatabaseURL, Offline: cfg.Offline,
+		Logger: cfg.Logger, Progress: cfg.Progress,
+	})
+	if err != nil {
+		return inf, err
+	}
+	inf.stop = append(inf.stop, pg.Stop)
+	inf.DatabaseURL = pg.AdminURL("agentos")
+	if cfg.DatabaseURL != "" {
+		inf.DatabaseURL = cfg.DatabaseURL
+	}
+	if inf.Embedded {
+		b, err := embedded.StartBroker(ctx, embedded.BrokerConfig{Dir: filepath.Join(cfg.Home, "broker"), Logger: cfg.Logger})
+		if err != nil {
+			return inf, err
+		}
+		inf.stop = append(inf.stop, func(context.Context) error { return b.Close() })
+		inf.Brokers = []string{b.Addr()}
+	}
+	return inf, inf.Prepare(ctx, cfg.Logger)
+}
+
+// Stop stops what was started, the last first.
+func (i *Infra) Stop(ctx context.Context) error {
+	var errs []error
+	for n := len(i.stop) - 1; n >= 0; n-- {
+		errs = append(errs, i.stop[n](ctx))
+	}
+	i.stop = nil
+	return errors.Join(errs...)
+}
+
+// Prepare makes schemas, roles and topics; idempotent.
+func (i *Infra) Prepare(ctx context.Context, log *slog.Logger) error {
+	own, err := service.Migrations()
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		var svcs []eventstore.Service
+		for _, p := range parts() {
+			migrations, err := p.migrations()
+			if err != nil {
+				return err
+			}
+			all := []fs.FS{own}
+			if migrations != nil {
+				all = append(all, migrations)
+			}
+			svcs = append(svcs, eventstore.Service{Name: p.schema, Family: p.family, Password: i.Roles[p.schema], Migrations: all})
+		}
+		return eventstore.Setup(ctx, i.DatabaseURL, i.Partitions, svcs)
+	})
+	g.Go(func() error { return bus.EnsureTopics(ctx, i.Bus(log), topics(i.Partitions)) })
+	return g.Wait()
+}
+
+// Bus is how the services reach the broker.
+func (i *Infra) Bus(log *slog.Logger) bus.Config {
+	cfg := bus.Config{Brokers: i.Brokers, Logger: log}
+	if i.Embedded {
+		cfg.SessionTimeout = 2 * time.Second
+	}
+	return cfg
+}
+
+// topics are all topics with their explicit retention. Facts stay in Postgres for good; what Kafka no
+// longer has is read from there.
+func topics(partitions int) []bus.TopicSpec {
+	out := []bus.TopicSpec{{Name: events.DeltasTopic, Partitions: partitions, Retention: 10 * time.Minute, RetentionBytes: 64 << 20}}
+	for _, f := range events.Families() {
+		out = append(out, bus.TopicSpec{Name: f.Topic(), Partitions: partitions, Retention: 24 * time.Hour, RetentionBytes: 256 << 20})
+	}
+	return out
+}
+
+// roles are the passwords of the services' database roles, made on first use and kept with mode 0600.
+func roles(path string) (map[string]string, error) {
+	const op = "stack.roles"
+	have := map[string]string{}
+	raw, err := os.ReadFile(path) //nolint:gosec // a file of the data folder
+	if err == nil {
+		err = json.Unmarshal(raw, &have)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Wrap(fault.Invalid, op, "cannot read "+path, err).WithFix("remove the file: new passwords are made and set")
+	}
+	changed := false
+	for _, p := range parts() {
+		if have[p.schema] == "" {
+			var b [16]byte
+			_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+			have[p.schema], changed = hex.EncodeToString(b[:]), true
+		}
+	}
+	if !changed {
+		return have, nil
+	}
+	return have, writeJSON(path, have)
+}
+
+func writeJSON(path string, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "stack.write", "cannot encode "+filepath.Base(path), err)
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, append(raw, '\n'), 0o600); err != nil {
+		return fault.Wrap(fault.Unavailable, "stack.write", "cannot write "+path, err).WithFix("make the folder writable")
+	}
+	return os.Rename(tmp, path)
+}
+
+// Leave writes infra.json for services that run beside this process.
+func (i *Infra) Leave(home string) error { return writeJSON(filepath.Join(home, infraFile), i) }
+
+// FindInfra is what `serve infra` left in home.
+func FindInfra(home string) (*Infra, error) {
+	const op = "stack.infra"
+	raw, err := os.ReadFile(filepath.Join(home, infraFile)) //nolint:gosec // a file of the data folder
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, op, "no database and broker given, and none left by `agentos serve infra`", err).
+			WithFix("set DATABASE_URL and KAFKA_BROKERS, or start `agentos serve infra` with the same AGENTOS_HOME")
+	}
+	var i Infra
+	if err := json.Unmarshal(raw, &i); err != nil {
+		return nil, fault.Wrap(fault.Invalid, op, "cannot read "+infraFile, err).WithFix("start `agentos serve infra` again")
+	}
+	return &i, nil
+}
+
+// External is a database and a broker of yours; the passwords of the roles are those kept in home.
+func External(home, databaseURL string, brokers []string, partitions int) (*Infra, error) {
+	if partitions == 0 {
+		partitions = KafkaPartitions
+	}
+	pw, err := roles(filepath.Join(home, "roles.json"))
+	return &Infra{DatabaseURL: databaseURL, Brokers: brokers, Partitions: partitions, Roles: pw}, err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
+	"github.com/agentos-kernel/agentos/libs/client"
+	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/httpserver"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
+)
+
+// serveFlags are what `agentos serve` can be told besides the service.
+type serveFlags struct {
+	upFlags
+	Upstreams map[string]string // of the edge: service → URL
+}
+
+// runServe runs one service, the edge, or the infrastructure alone until ctx ends.
+func runServe(ctx context.Context, out, errOut io.Writer, name string, f serveFlags) error {
+	home, err := client.Home()
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(errOut, f.LogLevel)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "infra":
+		return runInfra(ctx, out, errOut, home, log, f)
+	case "edge":
+		if f.HTTP == "" {
+			f.HTTP = httpserver.DefaultAddr
+		}
+		return stack.RunEdge(ctx, f.HTTP, f.Upstreams, func(url string) error { return announceService(out, name, url, f.JSON) })
+	}
+	infra, err := findInfra(home, f.Partitions)
+	if err != nil {
+		return err
+	}
+	traces, err := telemetry.Open(ctx, "agentos-"+name, version())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = traces.Stop(context.WithoutCancel(ctx)) }() // spans that cannot be sent are lost, by design
+	if f.HTTP == "" {
+		f.HTTP = "127.0.0.1:" + stack.ServicePort(name)
+	}
+	return serveNode(ctx, infra, nodeConfig(home, f.upFlags, log, traces), func(url string) error {
+		return announceService(out, name, url, f.JSON)
+	}, name)
+}
+
+// runInfra runs the embedded database and broker for services served beside it.
+func runInfra(ctx context.Context, out, errOut io.Writer, home string, log *slog.Logger, f serveFlags) error {
+	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
+		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Brokers: brokers(), Partitions: f.Partitions,
+		Offline: f.Offline, Logger: log, Progress: func(line string) { _, _ = fmt.Fprintln(errOut, line) },
+	})
+	if err != nil {
+		return err
+	}
+	err = infra.Leave(home)
+	if err == nil {
+		err = announceService(out, "infra", strings.Join(infra.Brokers, ","), f.JSON)
+	}
+	if err == nil {
+		<-ctx.Done()
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if serr := infra.Stop(stopCtx); err == nil {
+		err = serr
+	}
+	return err
+}
+
+// findInfra is the database and broker of the environment, else those `serve infra` left.
+func findInfra(home string, partitions int) (*stack.Infra, error) {
+	url, addrs := os.Getenv("DATABASE_URL"), brokers()
+	if url == "" && len(addrs) == 0 {
+		return stack.FindInfra(home)
+	}
+	if url == "" || len(addrs) == 0 {
+		return nil, fault.New(fault.Invalid, "serve", "DATABASE_URL and KAFKA_BROKERS must be given together").
+			WithFix("set both, or neither beside `agentos serve infra`")
+	}
+	return stack.External(home, url, addrs, partitions)
+}
+
+// brokers is the list in KAFKA_BROKERS.
+func brokers() []string {
+	var out []string
+	for b := range strings.SplitSeq(os.Getenv("KAFKA_BROKERS"), ",") {
+		if b = strings.TrimSpace(b); b != "" {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func announceService(out io.Writer, name, url string, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(map[string]string{"service": name, "url": url, "os_pid": strconv.Itoa(os.Getpid())})
+	}
+	_, err := fmt.Fprintf(out, "%s is ready at %s\n", name, url)
+	return err
+}
+
+// newLogger logs to w: text for a terminal, JSON with AGENTOS_LOG=json.
+func newLogger(w io.Writer, level string) (*slog.Logger, error) {
+	l := slog.LevelWarn
+	if level != "" {
+		if err := l.UnmarshalText([]byte(level)); err != nil {
+			return nil, fault.Newf(fault.Invalid, "log", "unknown log level %q", level).WithFix("use debug, info, warn or error")
+		}
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	if os.Getenv("AGENTOS_LOG") == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, opts)), nil
+}

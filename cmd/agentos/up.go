@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
+	"github.com/agentos-kernel/agentos/libs/client"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
+)
+
+// upFlags are what `agentos up` can be told.
+type upFlags struct {
+	HTTP            string   // host:port, default httpserver.DefaultAddr
+	JSON            bool     // one JSON line when ready, nothing else on standard output
+	Slots           int      // processes in a step at once
+	WorkspaceRoots  []string // default: workspaces in the data folder
+	CassetteFolders []string // folders with recordings
+	Partitions      int
+	Offline         bool
+	LogLevel        string // debug, info, warn (default), error
+	GraceTime       time.Duration
+}
+
+// runUp runs the whole kernel in this process until ctx ends. Standard output gets the ready line,
+// standard error what is done on the way.
+func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
+	home, err := client.Home()
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(errOut, f.LogLevel)
+	if err != nil {
+		return err
+	}
+	traces, err := telemetry.Open(ctx, "agentos", version())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = traces.Stop(context.WithoutCancel(ctx)) }() // spans that cannot be sent are lost, by design
+	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
+		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Brokers: brokers(), Partitions: f.Partitions,
+		Offline: f.Offline, Logger: log, Progress: func(line string) { _, _ = fmt.Fprintln(errOut, line) },
+	})
+	if err != nil {
+		return err
+	}
+	// Commands that take the database find it here.
+	if err := infra.Leave(home); err != nil {
+		return errors.Join(err, infra.Stop(context.WithoutCancel(ctx)))
+	}
+	err = serveNode(ctx, infra, nodeConfig(home, f, log, traces), func(url string) error {
+		up := client.Up{URL: url, APIKeyFile: stack.KeyFile(home), OSPID: os.Getpid()}
+		if err := client.WriteUp(home, up); err != nil {
+			return err
+		}
+		return announce(out, up, f.JSON)
+	})
+	_ = os.Remove(filepath.Join(home, "up.json")) // stale after a crash anyway: clients look at the pid
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if serr := infra.Stop(stopCtx); err == nil {
+		err = serr
+	}
+	return err
+}
+
+func nodeConfig(home string, f upFlags, log *slog.Logger, traces telemetry.Traces) stack.Config {
+	roots := f.WorkspaceRoots
+	if len(roots) == 0 {
+		roots = []string{filepath.Join(home, "workspaces")}
+	}
+	for i, r := range roots {
+		if abs, err := filepath.Abs(r); err == nil {
+			roots[i] = abs
+		}
+	}
+	return stack.Config{
+		Home: home, HTTP: f.HTTP, Slots: f.Slots, WorkspaceRoots: roots, CassetteFolders: f.CassetteFolders,
+		GraceTime: f.GraceTime, Logger: log, Tracer: traces.Tracer,
+	}
+}
+
+func serveNode(ctx context.Context, infra *stack.Infra, cfg stack.Config, ready func(url string) error, names ...string) error {
+	node, err := stack.NewNode(ctx, infra, cfg, names...)
+	if err != nil {
+		return err
+	}
+	return node.Run(ctx, func() error { return ready(node.URL()) })
+}
+
+func announce(out io.Writer, up client.Up, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(up)
+	}
+	_, err := fmt.Fprintf(out, "agentos is up at %s\nAPI key: %s\nstop with Ctrl-C; look with `agentos ps` and `agentos logs -f PID`\n", up.URL, up.APIKeyFile)
+	return err
+}

@@ -1,0 +1,14 @@
+package llm_test
+
+import (
+	"testing"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/events/internal/goldentest"
+	"github.com/agentos-kernel/agentos/events/llm"
+)
+
+func TestGoldens(t *testing.T) {
+	t.Parallel()
+	goldentest.Run(t, events.LLM, llm.Types())
+}

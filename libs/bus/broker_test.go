@@ -1,0 +1,228 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+
+	"github.com/agentos-kernel/agentos/libs/bus"
+)
+
+// The test binary is its own helper: a broker in a process that can be killed.
+const (
+	envMode  = "BUS_TEST_MODE" // "broker" or "restart"
+	envDir   = "BUS_TEST_DIR"
+	envPort  = "BUS_TEST_PORT"
+	envOwner = "BUS_TEST_OWNER" // pid of the test; a broker ends with it
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(envMode) {
+	case "broker":
+		serveBroker()
+	case "restart":
+		if err := restartBroker(); err != nil {
+			fmt.Fprintln(os.Stderr, "restart:", err)
+			os.Exit(1)
+		}
+	default:
+		// What the suite itself leaves behind: senders nobody reads from, and a receiver nobody ends.
+		// None of kafka-go's goroutines may be left.
+		const multiplier = "github.com/ThreeDotsLabs/watermill/internal/subscriber.(*multiplier).Subscribe."
+		goleak.VerifyTestMain(m,
+			goleak.IgnoreAnyFunction(multiplier+"func2"), goleak.IgnoreAnyFunction(multiplier+"func3"),
+			goleak.IgnoreAnyFunction("github.com/ThreeDotsLabs/watermill/pubsub/tests.TestReconnect.func2"))
+	}
+}
+
+func brokerOptions(port int, dir string) []kfake.Opt {
+	return []kfake.Opt{
+		kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(dir),
+		kfake.GroupMinSessionTimeout(time.Second),
+	}
+}
+
+// freePort is a free port below the kernel's range for outgoing connections, so that nothing takes
+// it while the broker restarts.
+func freePort() int {
+	for {
+		port := 20000 + rand.IntN(12000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+}
+
+// startBroker runs a broker in this process.
+func startBroker(t testing.TB) bus.Config {
+	t.Helper()
+	cfg, _ := startCluster(t)
+	return cfg
+}
+
+func startCluster(t testing.TB) (bus.Config, *kfake.Cluster) {
+	t.Helper()
+	port := freePort()
+	c, err := kfake.NewCluster(brokerOptions(port, t.TempDir())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return testConfig(t, port), c
+}
+
+func testConfig(t testing.TB, port int) bus.Config {
+	t.Helper()
+	cfg := bus.Config{
+		Brokers:        []string{fmt.Sprintf("127.0.0.1:%d", port)},
+		SessionTimeout: 2 * time.Second, RebalanceTimeout: 3 * time.Second,
+	}
+	if os.Getenv("BUS_TEST_LOG") != "" {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("test", t.Name())
+	}
+	return cfg
+}
+
+// process is a broker in a process of its own.
+type process struct {
+	dir  string
+	port int
+}
+
+func startProcess(t *testing.T) *process {
+	t.Helper()
+	p := &process{dir: t.TempDir(), port: freePort()}
+	p.start(t)
+	t.Cleanup(func() { p.kill(t) })
+	return p
+}
+
+func (p *process) env(mode string) []string {
+	owner := os.Getenv(envOwner)
+	if owner == "" {
+		owner = strconv.Itoa(os.Getpid())
+	}
+	return []string{envMode + "=" + mode, envDir + "=" + p.dir, envPort + "=" + strconv.Itoa(p.port), envOwner + "=" + owner}
+}
+
+func (p *process) start(t *testing.T) {
+	t.Helper()
+	if err := p.spawn(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spawn starts the broker and waits until it listens.
+func (p *process) spawn() error {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), p.env("broker")...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() { _ = cmd.Wait() }() // reaps it; it ends by SIGKILL
+	for range 500 {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
+		if err == nil {
+			return c.Close()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("broker does not listen on port %d", p.port)
+}
+
+// kill ends the broker with SIGKILL and waits until it is gone.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	if err := p.killNow(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (p *process) killNow() error {
+	data, err := os.ReadFile(filepath.Join(p.dir, "pid"))
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(string(data))
+	if err != nil {
+		return err
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
+	for range 500 {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
+		if err != nil {
+			return nil
+		}
+		_ = c.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("broker %d does not go away", pid)
+}
+
+// restartCommand is for the universal suite.
+func (p *process) restartCommand() []string {
+	return append(append([]string{"env"}, p.env("restart")...), os.Args[0])
+}
+
+func processFromEnv() (*process, error) {
+	port, err := strconv.Atoi(os.Getenv(envPort))
+	return &process{dir: os.Getenv(envDir), port: port}, err
+}
+
+func restartBroker() error {
+	p, err := processFromEnv()
+	if err != nil {
+		return err
+	}
+	if err := p.killNow(); err != nil {
+		return err
+	}
+	return p.spawn()
+}
+
+func serveBroker() {
+	p, err := processFromEnv()
+	if err != nil {
+		panic(err)
+	}
+	owner, err := strconv.Atoi(os.Getenv(envOwner))
+	if err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		panic(err)
+	}
+	if _, err := kfake.NewCluster(brokerOptions(p.port, filepath.Join(p.dir, "data"))...); err != nil {
+		panic(err)
+	}
+	for syscall.Kill(owner, 0) == nil {
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// ensure creates topics with n partitions.
+func ensure(t testing.TB, cfg bus.Config, n int, topics ...string) {
+	t.Helper()
+	var specs []bus.TopicSpec
+	for _, name := range topics {
+		specs = append(specs, bus.TopicSpec{Name: name, Partitions: n})
+	}
+	if err := bus.EnsureTopics(context.Background(), cfg, specs); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,98 @@
+// Package service is the harness every service runs in: it turns messages and commands into handled
+// inputs, one transaction for a whole batch, and carries what a handler decided to Postgres and Kafka.
+//
+// A shard is partition p of every topic. All inputs of a shard, records from Kafka and commands from
+// inside the process alike, pass through one goroutine, so that a process has one writer per service.
+// Speed rests on that; correctness rests on the database: stream versions and consumer positions are
+// compared and set in the same transaction, and who loses reloads and decides again.
+package service
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/libs/bus"
+)
+
+// Definition is what a service is: its name, what it owns and hears, and its handlers.
+type Definition struct {
+	Name     string        // schema, consumer group and role are named after it
+	Family   events.Family // the family it alone writes
+	Consumes []events.Family
+
+	Migrations fs.FS // *.sql, applied in the service's schema
+
+	// Handle handles one input. It may read through u.DB, append to streams of the own family and queue
+	// statements on own tables; all of a batch is committed at once. It must not wait for a network other
+	// than the database's. An error must come before the first change.
+	Handle func(ctx context.Context, u *Unit, in *Input) error
+	// After names what an input rests on: the harness reads those streams up to the versions given before
+	// the input is handled, from the event store if Kafka has not delivered them yet; optional.
+	After func(in *Input) []Dependency
+	// Flush runs once per batch before the commit; optional.
+	Flush func(ctx context.Context, u *Unit) error
+	// Assigned is called with the shards now owned, before their first batch; optional.
+	Assigned func(ctx context.Context, shards []int) error
+	// Routes adds the service's HTTP routes; optional.
+	Routes func(g *echo.Group)
+	// Background loops end with their context; an error ends the service.
+	Background []func(ctx context.Context) error
+}
+
+// Dependency is a version of a stream that must have been handled before.
+type Dependency struct {
+	Stream  string
+	Version int64
+}
+
+// Deps is what the harness needs from outside.
+type Deps struct {
+	DB         *pgxpool.Pool // logged in as the service's role
+	Bus        bus.Config
+	Partitions int
+	Registry   *events.Registry
+	Logger     *slog.Logger
+	Tracer     trace.Tracer
+	Metrics    prometheus.Registerer
+	Now        func() time.Time // clock of the facts
+	NewID      func() string    // event ids, UUIDv7
+	GraceTime  time.Duration    // how long a stop waits for running handlers
+}
+
+// Input is one thing to handle: a record with its decoded event, or a command.
+type Input struct {
+	Record  *events.Record // nil for commands
+	Event   events.Event   // nil for commands
+	Command any            // nil for records
+	Tenant  string
+	Subject string
+
+	trace  string
+	closed bool // answered already: a command that was refused
+	reply  any
+	done   chan result
+}
+
+type result struct {
+	value any
+	err   error
+}
+
+// Reply sets the answer that Runtime.Do returns after the commit.
+func (in *Input) Reply(v any) { in.reply = v }
+
+// Correlation is the correlation id that events caused by this input carry.
+func (in *Input) Correlation() string {
+	if in.Record != nil {
+		return in.Record.Correlation
+	}
+	return ""
+}

@@ -1,0 +1,221 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/agentos-kernel/agentos/events"
+)
+
+// relay publishes the outbox of the service's family, in order within each shard. A shard has one relay
+// at a time: the one whose session holds the shard's advisory lock. It follows the consumer group's
+// assignment, so that the replica that commits is the one that publishes. A zombie does no harm:
+// consumers drop what they have by stream version.
+type relay struct {
+	rt    *Runtime
+	woken chan struct{}
+	held  map[int]bool
+	sent  []sentRow // acknowledged by the broker, not yet deleted
+}
+
+type sentRow struct {
+	pos   int64
+	shard int32
+}
+
+const (
+	relayBatch = 500
+	relayPoll  = 250 * time.Millisecond // finds what a lost wake or another replica left
+)
+
+func newRelay(rt *Runtime) *relay {
+	return &relay{rt: rt, woken: make(chan struct{}, 1), held: map[int]bool{}}
+}
+
+// wake says that a shard has something to publish, or that the assignment has changed.
+func (l *relay) wake(int) {
+	select {
+	case l.woken <- struct{}{}:
+	default:
+	}
+}
+
+// flush waits until the held shards have nothing left to publish, for at most limit.
+func (l *relay) flush(limit time.Duration) {
+	deadline := time.Now().Add(limit)
+	for time.Now().Before(deadline) {
+		var n int
+		ctx, cancel := context.WithDeadline(context.Background(), deadline) //nolint:forbidigo // runs after the service's context has ended
+		err := l.rt.deps.DB.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM eventstore.outbox
+			WHERE family = $1 LIMIT 1) AS x`, string(l.rt.def.Family)).Scan(&n)
+		cancel()
+		if err != nil || n == 0 {
+			return
+		}
+		l.wake(-1)
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// run publishes until ctx ends. It holds one connection of its own: the locks live in its session.
+func (l *relay) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := l.session(ctx); err != nil && ctx.Err() == nil {
+			l.rt.log.WarnContext(ctx, "relay lost its session, taking a new one", "error", err)
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func (l *relay) session(ctx context.Context) error {
+	conn, err := l.rt.deps.DB.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	// The connection is closed, not given back: whatever locks it holds go with it.
+	defer func() {
+		c := conn.Hijack()
+		_ = c.Close(context.WithoutCancel(ctx))
+	}()
+	// Losing these deletes in a crash only makes duplicates, which consumers drop.
+	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+		return err
+	}
+	clear(l.held)
+	timer := time.NewTimer(relayPoll)
+	defer timer.Stop()
+	for {
+		if err := l.follow(ctx, conn); err != nil {
+			return err
+		}
+		more, err := l.step(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if more {
+			continue
+		}
+		timer.Reset(relayPoll)
+		select {
+		case <-l.woken:
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// follow takes the locks of shards now owned and gives back those of shards lost.
+func (l *relay) follow(ctx context.Context, conn *pgxpool.Conn) error {
+	owned := l.rt.Owned()
+	for id := range l.held {
+		if !slices.Contains(owned, id) {
+			if _, err := conn.Exec(ctx, "SELECT pg_advisory_unlock($1, $2)", l.lockKey(), id); err != nil {
+				return err
+			}
+			delete(l.held, id)
+		}
+	}
+	for _, id := range owned {
+		if l.held[id] {
+			continue
+		}
+		var ok bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", l.lockKey(), id).Scan(&ok); err != nil {
+			return err
+		}
+		if ok {
+			l.held[id] = true
+		}
+	}
+	return nil
+}
+
+func (l *relay) lockKey() int32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte("relay/" + string(l.rt.def.Family))) // a hash never fails
+	return int32(h.Sum32())                                    //nolint:gosec // the bits are a key, not a number
+}
+
+const outboxSQL = `SELECT o.shard, e.pos, e.tenant, e.stream, e.version, e.event_id::text, e.kind,
+	e.schema_version, e.time, e.correlation, e.causation, e.traceparent, e.data
+	FROM eventstore.outbox o JOIN eventstore.events e USING (pos)
+	WHERE o.family = $1 AND o.shard = ANY($2) AND NOT o.pos = ANY($3) ORDER BY o.pos LIMIT $4`
+
+// step publishes one batch: the rows of the batch before are deleted in the same round trip that reads
+// the next ones, and a batch is read only after the one before was acknowledged.
+func (l *relay) step(ctx context.Context, conn *pgxpool.Conn) (more bool, err error) {
+	if len(l.held) == 0 {
+		return false, nil
+	}
+	shards := make([]int32, 0, len(l.held))
+	for id := range l.held {
+		shards = append(shards, int32(id)) //nolint:gosec // a partition number
+	}
+	gone, goneShards := make([]int64, 0, len(l.sent)), make([]int32, 0, len(l.sent))
+	for _, s := range l.sent {
+		gone, goneShards = append(gone, s.pos), append(goneShards, s.shard)
+	}
+	p := &pgx.Batch{}
+	if len(gone) > 0 {
+		p.Queue("SELECT eventstore.published($1, $2)", gone, goneShards)
+	}
+	p.Queue(outboxSQL, string(l.rt.def.Family), shards, gone, relayBatch)
+	rows, err := l.read(ctx, conn, p, len(gone) > 0)
+	if err != nil {
+		return false, err
+	}
+	l.sent = l.sent[:0]
+	if len(rows) == 0 {
+		return false, nil
+	}
+	msgs := make([]*message.Message, len(rows))
+	for i, r := range rows {
+		msgs[i] = ToMessage(r.record)
+	}
+	if err := l.rt.pub.PublishContext(ctx, l.rt.def.Family.Topic(), msgs...); err != nil {
+		return false, err
+	}
+	for _, r := range rows {
+		l.sent = append(l.sent, sentRow{r.record.Position, r.shard})
+	}
+	l.rt.metrics.published.Add(float64(len(rows)))
+	return true, nil
+}
+
+type outboxRow struct {
+	shard  int32
+	record events.Record
+}
+
+func (l *relay) read(ctx context.Context, conn *pgxpool.Conn, p *pgx.Batch, deletes bool) (out []outboxRow, err error) {
+	res := conn.SendBatch(ctx, p)
+	defer func() { err = errors.Join(err, res.Close()) }()
+	if deletes {
+		if _, err := res.Exec(); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := res.Query()
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (outboxRow, error) {
+		var o outboxRow
+		r := &o.record
+		err := row.Scan(&o.shard, &r.Position, &r.Tenant, &r.Stream, &r.StreamVersion, &r.ID, &r.Kind,
+			&r.SchemaVersion, &r.Time, &r.Correlation, &r.Causation, &r.TraceParent, &r.Data)
+		r.Time = r.Time.UTC()
+		return o, err
+	})
+}

@@ -1,0 +1,315 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/libs/bus"
+	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/fault"
+)
+
+// Runtime runs one service.
+type Runtime struct {
+	def     Definition
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+
+	shards   []*shard
+	relay    *relay
+	pub      *bus.Publisher
+	consumer *bus.Consumer
+	blocked  streamSet
+	gens     atomic.Int64
+	started  chan struct{} // closed once commands are taken
+	assigned atomic.Bool   // the first assignment has come
+}
+
+// New prepares a service; nothing runs before Run.
+func New(def Definition, deps Deps) (*Runtime, error) {
+	if def.Name == "" || def.Family == "" || def.Handle == nil {
+		return nil, fault.New(fault.Invalid, "service.new", "a service needs a name, a family and a handler")
+	}
+	if deps.GraceTime == 0 {
+		deps.GraceTime = 10 * time.Second
+	}
+	pub, err := bus.NewPublisher(deps.Bus)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runtime{
+		def: def, deps: deps, log: deps.Logger.With("service", def.Name), pub: pub,
+		metrics: newMetrics(deps.Metrics, def.Name), started: make(chan struct{}),
+	}
+	for i := range deps.Partitions {
+		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]int64{}})
+	}
+	r.relay = newRelay(r)
+	topics := make([]string, 0, len(def.Consumes))
+	for _, f := range def.Consumes {
+		topics = append(topics, f.Topic())
+	}
+	cfg := deps.Bus
+	cfg.GraceTime = deps.GraceTime
+	r.consumer, err = bus.NewConsumer(cfg, "agentos."+def.Name, topics, (*intake)(r))
+	if err != nil {
+		return nil, errors.Join(err, pub.Close())
+	}
+	return r, nil
+}
+
+// Definition is what the runtime runs.
+func (r *Runtime) Definition() Definition { return r.def }
+
+// DB is the pool of the service's role.
+func (r *Runtime) DB() *pgxpool.Pool { return r.deps.DB }
+
+// Logger is the service's logger.
+func (r *Runtime) Logger() *slog.Logger { return r.log }
+
+// Decode turns a record into its fact.
+func (r *Runtime) Decode(rec events.Record) (events.Event, error) { return r.deps.Registry.Decode(rec) }
+
+// ReadStream is the records of one stream from a version on.
+func (r *Runtime) ReadStream(ctx context.Context, tenant, stream string, fromVersion int64) ([]events.Record, error) {
+	return eventstore.ReadStream(ctx, r.deps.DB, tenant, stream, fromVersion-1, 0)
+}
+
+// Publish sends messages that are no facts, such as token deltas, past the event store.
+func (r *Runtime) Publish(ctx context.Context, topic, key string, msgs ...*message.Message) error {
+	for _, m := range msgs {
+		m.Metadata[bus.KeyMetadata] = key
+	}
+	return r.pub.PublishContext(ctx, topic, msgs...)
+}
+
+// Owned lists the shards this replica owns now.
+func (r *Runtime) Owned() []int {
+	var out []int
+	for i, s := range r.shards {
+		if s.gen.Load() != 0 {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Shard is the shard of a subject: the partition its events travel in.
+func (r *Runtime) Shard(subject string) int { return bus.Partition(subject, r.deps.Partitions) }
+
+// Do runs a command through Handle in the subject's shard and returns its answer after the commit.
+// When ctx ends first the command may still run.
+func (r *Runtime) Do(ctx context.Context, tenant, subject string, cmd any) (any, error) {
+	in := &Input{Command: cmd, Tenant: tenant, Subject: subject, trace: traceParent(ctx), done: make(chan result, 1)}
+	if err := r.submit(ctx, in); err != nil {
+		return nil, err
+	}
+	done := in.done
+	select {
+	case res := <-done:
+		return res.value, res.err
+	case <-ctx.Done():
+		return nil, fault.Wrap(fault.Canceled, r.def.Name+".do", "given up while waiting for the commit", ctx.Err())
+	}
+}
+
+func (r *Runtime) submit(ctx context.Context, in *Input) error {
+	s := r.shards[r.Shard(in.Subject)]
+	done := in.done
+	select {
+	case s.in <- work{inputs: []*Input{in}}:
+		in.done = done
+		return nil
+	case <-ctx.Done():
+		return fault.Wrap(fault.Unavailable, r.def.Name+".do", "the service is too busy", ctx.Err()).
+			WithFix("try again in a moment")
+	}
+}
+
+// Post runs a command like Do, but nobody waits for it. It never blocks the caller.
+func (r *Runtime) Post(tenant, subject string, cmd any) { r.PostTrace(tenant, subject, "", cmd) }
+
+// PostTrace is Post with the trace context the command belongs to.
+func (r *Runtime) PostTrace(tenant, subject, trace string, cmd any) {
+	in := &Input{Command: cmd, Tenant: tenant, Subject: subject, trace: trace}
+	s := r.shards[r.Shard(subject)]
+	w := work{inputs: []*Input{in}}
+	select {
+	case s.in <- w:
+	default:
+		go func() { s.in <- w }() // the shard is behind; the goroutine ends when it has caught up
+	}
+}
+
+// Run runs the service until ctx ends, then drains: no new messages, running batches to their commit,
+// the outbox to the broker as far as it goes within the grace time.
+func (r *Runtime) Run(ctx context.Context) error {
+	base := context.WithoutCancel(ctx)
+	shardCtx, stopShards := context.WithCancel(base)
+	defer stopShards()
+	relayCtx, stopRelay := context.WithCancel(base)
+	defer stopRelay()
+
+	if err := r.loadBlocked(ctx); err != nil {
+		return err
+	}
+	var shards, relay sync.WaitGroup
+	for _, s := range r.shards {
+		shards.Go(func() { s.loop(shardCtx) })
+	}
+	relay.Go(func() { r.relay.run(relayCtx) })
+	close(r.started)
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.consumer.Run(gctx) })
+	g.Go(func() error { return r.sweep(gctx) })
+	for _, f := range r.def.Background {
+		g.Go(func() error { return f(gctx) })
+	}
+	err := g.Wait()
+
+	stopShards()
+	shards.Wait()
+	r.relay.flush(r.deps.GraceTime / 2)
+	stopRelay()
+	relay.Wait()
+	if cerr := r.pub.Close(); err == nil {
+		err = cerr
+	}
+	if ctx.Err() != nil {
+		return nil // asked to stop
+	}
+	return err
+}
+
+// Started is closed when the service takes commands.
+func (r *Runtime) Started() <-chan struct{} { return r.started }
+
+// Ready says why the service cannot do its work now, or nil.
+func (r *Runtime) Ready(ctx context.Context) error {
+	const op = "service.ready"
+	if err := r.deps.DB.Ping(ctx); err != nil {
+		return fault.Wrap(fault.Unavailable, op, r.def.Name+": Postgres is away", err)
+	}
+	if err := r.pub.Ping(ctx); err != nil {
+		return fault.Wrap(fault.Unavailable, op, r.def.Name+": the broker is away", err)
+	}
+	if !r.assigned.Load() {
+		return fault.New(fault.Unavailable, op, r.def.Name+": has not joined its consumer group yet")
+	}
+	return nil
+}
+
+// intake is the runtime as the bus sees it.
+type intake Runtime
+
+// Assigned implements bus.Handler.
+func (h *intake) Assigned(ctx context.Context, shards []int) error {
+	r := (*Runtime)(h)
+	if r.def.Assigned != nil {
+		if err := r.def.Assigned(ctx, shards); err != nil {
+			return err
+		}
+	}
+	gen := r.gens.Add(1)
+	for _, id := range shards {
+		r.shards[id].gen.Store(gen)
+	}
+	r.assigned.Store(true)
+	r.relay.wake(-1)
+	r.log.InfoContext(ctx, "shards assigned", "shards", shards)
+	return nil
+}
+
+// Revoked implements bus.Handler.
+func (h *intake) Revoked(shards []int) {
+	r := (*Runtime)(h)
+	for _, id := range shards {
+		r.shards[id].gen.Store(0)
+	}
+	r.relay.wake(-1)
+}
+
+// Handle implements bus.Handler: it returns once the messages' effects are durable.
+func (h *intake) Handle(ctx context.Context, id int, msgs []*message.Message) error {
+	r := (*Runtime)(h)
+	inputs := make([]*Input, 0, len(msgs))
+	for _, m := range msgs {
+		rec, err := FromMessage(m)
+		if err != nil {
+			// Not one of ours: nothing in the event store misses it, so there is nothing to park.
+			r.log.WarnContext(ctx, "message without an envelope skipped", "message_id", m.UUID, "error", err)
+			r.metrics.foreign.Inc()
+			continue
+		}
+		inputs = append(inputs, r.recordInput(&rec))
+	}
+	return r.feed(ctx, id, inputs)
+}
+
+// feed gives records to a shard and waits for their commit.
+func (r *Runtime) feed(ctx context.Context, id int, inputs []*Input) error {
+	if len(inputs) == 0 {
+		return nil
+	}
+	w := work{inputs: inputs, done: make(chan error, 1)}
+	select {
+	case r.shards[id].in <- w:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// streamSet is the set of streams that have a parked event.
+type streamSet struct {
+	mu  sync.RWMutex
+	set map[streamKey]struct{}
+}
+
+func (s *streamSet) has(k streamKey) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.set[k]
+	return ok
+}
+
+func (s *streamSet) add(k streamKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set == nil {
+		s.set = map[streamKey]struct{}{}
+	}
+	s.set[k] = struct{}{}
+}
+
+func (r *Runtime) loadBlocked(ctx context.Context) error {
+	rows, err := r.deps.DB.Query(ctx, "SELECT DISTINCT tenant, stream FROM parked")
+	if err != nil {
+		return eventstore.Classify("service.blocked", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k streamKey
+		if err := rows.Scan(&k.tenant, &k.stream); err != nil {
+			return eventstore.Classify("service.blocked", err)
+		}
+		r.blocked.add(k)
+	}
+	return eventstore.Classify("service.blocked", rows.Err())
+}

@@ -1,0 +1,9 @@
+package verify_test
+
+import (
+	"testing"
+
+	"github.com/agentos-kernel/agentos/libs/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }

@@ -1,0 +1,187 @@
+// Package handle folds what the learning service hears into stored trajectories.
+package handle
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/services/learning/internal/core"
+	"github.com/agentos-kernel/agentos/services/learning/internal/store"
+)
+
+// cached bounds the processes whose trajectory is kept in memory; the rest is read again when needed.
+const cached = 4096
+
+// keptSteps is how many of its newest steps a cached process keeps.
+const keptSteps = 2
+
+// Handler folds records. Inputs of one process are handled one after the other, by the replica that owns
+// its shard.
+type Handler struct {
+	streams *service.Streams[core.State]
+
+	mu    sync.Mutex
+	procs map[store.Key]*process
+}
+
+// process is a trajectory as it is after everything handled so far.
+type process struct {
+	key   store.Key
+	head  core.Head
+	steps map[int]*core.Step
+	unit  *service.Unit // the batch that has changed it; nil when it is as stored
+}
+
+// New makes a handler.
+func New() *Handler {
+	return &Handler{streams: service.NewStreams(events.Learning, core.Evolve), procs: map[store.Key]*process{}}
+}
+
+// Assigned implements service.Definition.Assigned: another replica may have written meanwhile.
+func (h *Handler) Assigned(context.Context, []int) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.procs)
+	return nil
+}
+
+// Handle implements service.Definition.Handle.
+func (h *Handler) Handle(ctx context.Context, u *service.Unit, in *service.Input) error {
+	if in.Record == nil {
+		return fault.Newf(fault.Invalid, "learning.handle", "unknown command %T", in.Command)
+	}
+	if !core.Relevant(in.Record.Kind) {
+		return nil
+	}
+	p, err := h.process(ctx, u, store.Key{Tenant: in.Tenant, PID: in.Subject})
+	if err != nil {
+		return err
+	}
+	var step *core.Step
+	if n, ok := core.StepOf(in.Event); ok {
+		if step, err = p.step(ctx, u, n); err != nil {
+			return err
+		}
+	}
+	if !core.Apply(&p.head, step, in.Record, in.Event) {
+		return nil
+	}
+	return h.write(ctx, u, p, step)
+}
+
+// write queues what changed and closes the trajectory if it is whole. A row that several inputs of the
+// batch touch is written once.
+func (h *Handler) write(ctx context.Context, u *service.Unit, p *process, step *core.Step) error {
+	head, err := store.PutHead(p.key, &p.head)
+	if err != nil {
+		return err
+	}
+	var row store.Statement
+	if step != nil {
+		if row, err = store.PutStep(p.key, step); err != nil {
+			return err
+		}
+	}
+	var stream *service.Stream[core.State]
+	if p.head.Whole() {
+		if stream, err = h.streams.Load(ctx, u, p.key.Tenant, p.key.PID); err != nil {
+			return err
+		}
+	}
+	name := p.key.Tenant + "/" + p.key.PID
+	u.Once("head/"+name, head.SQL, head.Args...)
+	if step != nil {
+		u.Once(fmt.Sprintf("step/%s/%d", name, step.Step), row.SQL, row.Args...)
+	}
+	if stream != nil {
+		for _, e := range core.Decide(stream.State, &p.head) {
+			stream.Append(e)
+		}
+	}
+	return nil
+}
+
+// process is the trajectory of a process bound to this batch: kept when it commits, read again when not.
+func (h *Handler) process(ctx context.Context, u *service.Unit, key store.Key) (*process, error) {
+	p := h.get(key)
+	if p == nil || (p.unit != u && (p.unit != nil || !u.Owned())) {
+		head, err := store.Head(ctx, u.DB(), key)
+		if err != nil {
+			return nil, err
+		}
+		p = &process{key: key, head: head, steps: map[int]*core.Step{}}
+	}
+	if p.unit == u {
+		return p, nil
+	}
+	h.put(p, u)
+	u.AfterCommit(func() { h.settle(p) })
+	u.OnRollback(func() { h.drop(p) })
+	return p, nil
+}
+
+func (p *process) step(ctx context.Context, u *service.Unit, n int) (*core.Step, error) {
+	if s := p.steps[n]; s != nil {
+		return s, nil
+	}
+	s := core.Step{Step: n}
+	if n <= p.head.LastStep { // above it nothing is stored
+		var err error
+		if s, err = store.Step(ctx, u.DB(), p.key, n); err != nil {
+			return nil, err
+		}
+	}
+	p.steps[n] = &s
+	return &s, nil
+}
+
+func (h *Handler) get(key store.Key) *process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.procs[key]
+}
+
+func (h *Handler) put(p *process, u *service.Unit) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p.unit = u
+	h.procs[p.key] = p
+	if len(h.procs) <= cached {
+		return
+	}
+	for k, old := range h.procs { // any idle one will do: the next event reads it again
+		if old.unit == nil {
+			delete(h.procs, k)
+			if len(h.procs) <= cached {
+				return
+			}
+		}
+	}
+}
+
+// settle unbinds a process after its batch has committed and lets go of what is not needed again.
+func (h *Handler) settle(p *process) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p.unit = nil
+	for n := range p.steps {
+		if n <= p.head.LastStep-keptSteps {
+			delete(p.steps, n)
+		}
+	}
+	if p.head.Whole() && h.procs[p.key] == p {
+		delete(h.procs, p.key)
+	}
+}
+
+func (h *Handler) drop(p *process) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.procs[p.key] == p {
+		delete(h.procs, p.key)
+	}
+}

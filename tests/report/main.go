@@ -1,0 +1,89 @@
+// Command report reads the output of go test -json and prints what a person wants to know: failures with
+// their output, skips with their reasons, the slowest tests, and the counts.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// event is one line of go test -json; see `go doc test2json`.
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Elapsed float64
+	Output  string
+}
+
+type result struct {
+	name    string
+	seconds float64
+}
+
+const slowest = 15
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	output := map[string][]string{}
+	var passed, failed, skipped []result
+	in := bufio.NewScanner(os.Stdin)
+	in.Buffer(nil, 16<<20)
+	for in.Scan() {
+		var e event
+		if err := json.Unmarshal(in.Bytes(), &e); err != nil {
+			fmt.Println(in.Text()) // the compiler speaks plainly
+			continue
+		}
+		name := strings.TrimPrefix(e.Package+"."+e.Test, "github.com/agentos-kernel/agentos/")
+		switch e.Action {
+		case "build-output":
+			fmt.Print(e.Output)
+		case "output":
+			output[name] = append(output[name], e.Output)
+		case "pass":
+			if e.Test != "" {
+				passed = append(passed, result{name, e.Elapsed})
+			}
+		case "fail":
+			failed = append(failed, result{name, e.Elapsed})
+		case "skip":
+			if e.Test != "" {
+				skipped = append(skipped, result{name, e.Elapsed})
+			}
+		}
+	}
+	for _, f := range failed {
+		fmt.Printf("--- FAIL %s (%.1f s)\n%s\n", f.name, f.seconds, strings.Join(output[f.name], ""))
+	}
+	for _, s := range skipped {
+		fmt.Printf("--- SKIP %s: %s\n", s.name, reason(output[s.name]))
+	}
+	slices.SortFunc(passed, func(a, b result) int { return int((b.seconds - a.seconds) * 1000) })
+	fmt.Println("slowest tests:")
+	for _, p := range passed[:min(slowest, len(passed))] {
+		fmt.Printf("  %6.1f s  %s\n", p.seconds, p.name)
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", len(passed), len(failed), len(skipped))
+	return in.Err()
+}
+
+func reason(lines []string) string {
+	for _, l := range lines {
+		l = strings.TrimSpace(l)
+		if l != "" && !strings.HasPrefix(l, "===") && !strings.HasPrefix(l, "---") {
+			return l
+		}
+	}
+	return "no reason given"
+}
