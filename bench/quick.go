@@ -13,8 +13,8 @@ import (
 )
 
 func main() {
-	key, _ := os.ReadFile("/tmp/h1/api.key")
-	c, err := client.New(client.Config{URL: "http://127.0.0.1:7433", Key: strings.TrimSpace(string(key))})
+	key, _ := os.ReadFile("/tmp/h3/api.key")
+	c, err := client.New(client.Config{URL: "http://127.0.0.1:7450", Key: strings.TrimSpace(string(key))})
 	if err != nil {
 		panic(err)
 	}

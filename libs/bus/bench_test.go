@@ -39,11 +39,11 @@ func (f funcHandler) Handle(ctx context.Context, shard int, msgs []*message.Mess
 }
 
 // goConsume runs a consumer until the returned function is called, which waits for its end.
-func goConsume(t testing.TB, cfg bus.Config, group string, topics []string, h bus.Handler) (*bus.Consumer, func()) {
-	t.Helper()
+func goConsume(tb testing.TB, cfg bus.Config, group string, topics []string, h bus.Handler) (*bus.Consumer, func()) {
+	tb.Helper()
 	c, err := bus.NewConsumer(cfg, group, topics, h)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -55,31 +55,31 @@ func goConsume(t testing.TB, cfg bus.Config, group string, topics []string, h bu
 		}
 		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return c, stop
 }
 
-func newPublisher(t testing.TB, cfg bus.Config) *bus.Publisher {
-	t.Helper()
+func newPublisher(tb testing.TB, cfg bus.Config) *bus.Publisher {
+	tb.Helper()
 	p, err := bus.NewPublisher(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := p.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return p
 }
 
-func publish(t testing.TB, p *bus.Publisher, topic string, msgs ...*message.Message) {
-	t.Helper()
+func publish(tb testing.TB, p *bus.Publisher, topic string, msgs ...*message.Message) {
+	tb.Helper()
 	if err := p.Publish(topic, msgs...); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -143,6 +143,7 @@ func BenchmarkSubscribe(b *testing.B) {
 }
 
 func benchConsumer(b *testing.B, size int) {
+	b.Helper()
 	cfg := startBroker(b)
 	fill(b, cfg, b.N, size)
 	var left atomic.Int64
@@ -162,6 +163,7 @@ func benchConsumer(b *testing.B, size int) {
 }
 
 func benchSubscriber(b *testing.B, size int) {
+	b.Helper()
 	cfg := startBroker(b)
 	fill(b, cfg, b.N, size)
 	s, err := bus.NewSubscriber(cfg, "bench")
@@ -193,13 +195,13 @@ func BenchmarkRoundTrip(b *testing.B) {
 	epoch := time.Now()
 	goConsume(b, cfg, "bench", []string{"bench"}, funcHandler(func(_ context.Context, _ int, msgs []*message.Message) error {
 		for _, m := range msgs {
-			took <- time.Since(epoch) - time.Duration(binary.BigEndian.Uint64(m.Payload))
+			took <- time.Since(epoch) - time.Duration(binary.BigEndian.Uint64(m.Payload)) //nolint:gosec // a short time
 		}
 		return nil
 	}))
 	send := func() {
 		m := events(1, 512)[0]
-		binary.BigEndian.PutUint64(m.Payload, uint64(time.Since(epoch)))
+		binary.BigEndian.PutUint64(m.Payload, uint64(time.Since(epoch))) //nolint:gosec // a short time
 		publish(b, p, "bench", m)
 	}
 	for range 100 {

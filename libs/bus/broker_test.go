@@ -58,8 +58,8 @@ func brokerOptions(port int, dir string) []kfake.Opt {
 // it while the broker restarts.
 func freePort() int {
 	for {
-		port := 20000 + rand.IntN(12000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		port := 20000 + rand.IntN(12000) //nolint:gosec // no secret
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = l.Close()
 			return port
@@ -68,31 +68,31 @@ func freePort() int {
 }
 
 // startBroker runs a broker in this process.
-func startBroker(t testing.TB) bus.Config {
-	t.Helper()
-	cfg, _ := startCluster(t)
+func startBroker(tb testing.TB) bus.Config {
+	tb.Helper()
+	cfg, _ := startCluster(tb)
 	return cfg
 }
 
-func startCluster(t testing.TB) (bus.Config, *kfake.Cluster) {
-	t.Helper()
+func startCluster(tb testing.TB) (bus.Config, *kfake.Cluster) {
+	tb.Helper()
 	port := freePort()
-	c, err := kfake.NewCluster(brokerOptions(port, t.TempDir())...)
+	c, err := kfake.NewCluster(brokerOptions(port, tb.TempDir())...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(c.Close)
-	return testConfig(t, port), c
+	tb.Cleanup(c.Close)
+	return testConfig(tb, port), c
 }
 
-func testConfig(t testing.TB, port int) bus.Config {
-	t.Helper()
+func testConfig(tb testing.TB, port int) bus.Config {
+	tb.Helper()
 	cfg := bus.Config{
 		Brokers:        []string{fmt.Sprintf("127.0.0.1:%d", port)},
 		SessionTimeout: 2 * time.Second, RebalanceTimeout: 3 * time.Second,
 	}
 	if os.Getenv("BUS_TEST_LOG") != "" {
-		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("test", t.Name())
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("test", tb.Name())
 	}
 	return cfg
 }
@@ -128,7 +128,7 @@ func (p *process) start(t *testing.T) {
 
 // spawn starts the broker and waits until it listens.
 func (p *process) spawn() error {
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // it is this binary
 	cmd.Env = append(os.Environ(), p.env("broker")...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -136,7 +136,7 @@ func (p *process) spawn() error {
 	}
 	go func() { _ = cmd.Wait() }() // reaps it; it ends by SIGKILL
 	for range 500 {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
+		c, err := new(net.Dialer).DialContext(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
 		if err == nil {
 			return c.Close()
 		}
@@ -164,9 +164,9 @@ func (p *process) killNow() error {
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
 	for range 500 {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
+		c, err := new(net.Dialer).DialContext(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it is gone
 		}
 		_ = c.Close()
 		time.Sleep(10 * time.Millisecond)
@@ -204,7 +204,7 @@ func serveBroker() {
 	if err != nil {
 		panic(err)
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(p.dir, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil { //nolint:gosec // the test names the folder
 		panic(err)
 	}
 	if _, err := kfake.NewCluster(brokerOptions(p.port, filepath.Join(p.dir, "data"))...); err != nil {
@@ -216,13 +216,13 @@ func serveBroker() {
 }
 
 // ensure creates topics with n partitions.
-func ensure(t testing.TB, cfg bus.Config, n int, topics ...string) {
-	t.Helper()
+func ensure(tb testing.TB, cfg bus.Config, n int, topics ...string) {
+	tb.Helper()
 	var specs []bus.TopicSpec
 	for _, name := range topics {
 		specs = append(specs, bus.TopicSpec{Name: name, Partitions: n})
 	}
 	if err := bus.EnsureTopics(context.Background(), cfg, specs); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

@@ -139,7 +139,7 @@ func setDefault[T comparable](field *T, value T) {
 func (c Config) validate(op string) error {
 	var errs []error
 	if len(c.Brokers) == 0 {
-		errs = append(errs, errors.New("Brokers must name at least one host:port"))
+		errs = append(errs, errors.New("field Brokers must name at least one host:port"))
 	}
 	for name, d := range map[string]time.Duration{
 		"SessionTimeout": c.SessionTimeout, "RebalanceTimeout": c.RebalanceTimeout,
@@ -149,11 +149,11 @@ func (c Config) validate(op string) error {
 	} {
 		// Kafka carries times as 32-bit milliseconds, so a smaller one would turn into 0.
 		if d < time.Millisecond || d > time.Hour {
-			errs = append(errs, fmt.Errorf("%s must be between 1ms and 1h, not %v", name, d))
+			errs = append(errs, fmt.Errorf("field %s must be between 1ms and 1h, not %v", name, d))
 		}
 	}
 	if c.HeartbeatInterval > c.SessionTimeout/3 {
-		errs = append(errs, fmt.Errorf("HeartbeatInterval (%v) must be at most a third of SessionTimeout (%v)",
+		errs = append(errs, fmt.Errorf("field HeartbeatInterval (%v) must be at most a third of SessionTimeout (%v)",
 			c.HeartbeatInterval, c.SessionTimeout))
 	}
 	errs = append(errs,
@@ -162,7 +162,7 @@ func (c Config) validate(op string) error {
 		inRange("BatchBytes", c.BatchBytes, 1<<10, 64<<20),
 		inRange("Partitions", c.Partitions, 1, 10_000))
 	if c.Replication != -1 && c.Replication < 1 {
-		errs = append(errs, fmt.Errorf("Replication must be -1 or positive, not %d", c.Replication))
+		errs = append(errs, fmt.Errorf("field Replication must be -1 or positive, not %d", c.Replication))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fault.Wrap(fault.Invalid, op, "bad bus configuration", err)
@@ -172,7 +172,7 @@ func (c Config) validate(op string) error {
 
 func inRange(name string, v, low, high int) error {
 	if v < low || v > high {
-		return fmt.Errorf("%s must be between %d and %d, not %d", name, low, high, v)
+		return fmt.Errorf("field %s must be between %d and %d, not %d", name, low, high, v)
 	}
 	return nil
 }

@@ -30,24 +30,24 @@ func numbered(keys, each int) []*message.Message {
 }
 
 // checkNext checks that a message is the next of its key and topic.
-func checkNext(t testing.TB, next map[string]int, m *message.Message) {
-	t.Helper()
+func checkNext(tb testing.TB, next map[string]int, m *message.Message) {
+	tb.Helper()
 	key := bus.MessageTopic(m.Context()) + " " + m.Metadata.Get(bus.KeyMetadata)
 	if n, err := strconv.Atoi(string(m.Payload)); err != nil || n != next[key] {
-		t.Errorf("%s: got message %q, want %d", key, m.Payload, next[key])
+		tb.Errorf("%s: got message %q, want %d", key, m.Payload, next[key])
 	}
 	next[key]++
 }
 
 // eventually waits until ok.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("timed out: %s", what)
+	tb.Fatalf("timed out: %s", what)
 }
 
 // recorder is a Handler that checks its contract.
@@ -63,9 +63,9 @@ type recorder struct {
 	history []string
 }
 
-func newRecorder(t testing.TB) *recorder {
-	t.Helper()
-	return &recorder{t: t, next: map[string]int{}, seen: map[string]int{}, busy: map[int]bool{}, owned: map[int]bool{}}
+func newRecorder(tb testing.TB) *recorder {
+	tb.Helper()
+	return &recorder{t: tb, next: map[string]int{}, seen: map[string]int{}, busy: map[int]bool{}, owned: map[int]bool{}}
 }
 
 func (r *recorder) Assigned(_ context.Context, shards []int) error {
@@ -199,14 +199,14 @@ func TestConsumerRedeliversAfterError(t *testing.T) {
 	r := newRecorder(t)
 	var tries []string
 	r.work = func(_ context.Context, _ int, msgs []*message.Message) error {
-		ids := ""
+		var ids []string
 		for _, m := range msgs {
-			ids += m.UUID + " "
+			ids = append(ids, m.UUID)
 			if !m.Ack() { // a Nack of an earlier try must be forgotten
 				t.Error("a message came with a Nack")
 			}
 		}
-		tries = append(tries, ids)
+		tries = append(tries, fmt.Sprint(ids))
 		if len(tries) < 4 {
 			return errors.New("the database is away")
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -14,24 +15,34 @@ import (
 // kindOf classifies an error of kafka-go. What is not known to be for ever is Unavailable: network
 // errors, moved leaders, topics whose metadata is not there yet, a full disk.
 func kindOf(err error) fault.Kind {
-	var k kafka.Error
+	k, fromBroker := errors.AsType[kafka.Error](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fault.Canceled
-	case !errors.As(err, &k):
-		return fault.Unavailable
-	}
-	switch k {
-	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTopic, kafka.InvalidRecord,
-		kafka.InvalidPartitionNumber, kafka.InvalidReplicationFactor, kafka.InvalidConfiguration,
-		kafka.PolicyViolation, kafka.InvalidSessionTimeout, kafka.InvalidGroupId,
-		kafka.InconsistentGroupProtocol, kafka.UnsupportedVersion, kafka.UnsupportedSASLMechanism:
+	case fromBroker && slices.Contains(invalid(), k):
 		return fault.Invalid
-	case kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
-		kafka.SASLAuthenticationFailed, kafka.SecurityDisabled:
+	case fromBroker && slices.Contains(denied(), k):
 		return fault.Denied
 	default:
 		return fault.Unavailable
+	}
+}
+
+// invalid are the broker's answers that no retry mends.
+func invalid() []kafka.Error {
+	return []kafka.Error{
+		kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTopic, kafka.InvalidRecord,
+		kafka.InvalidPartitionNumber, kafka.InvalidReplicationFactor, kafka.InvalidConfiguration,
+		kafka.PolicyViolation, kafka.InvalidSessionTimeout, kafka.InvalidGroupId,
+		kafka.InconsistentGroupProtocol, kafka.UnsupportedVersion, kafka.UnsupportedSASLMechanism,
+	}
+}
+
+// denied are the broker's answers to a caller without the rights.
+func denied() []kafka.Error {
+	return []kafka.Error{
+		kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
+		kafka.SASLAuthenticationFailed, kafka.SecurityDisabled,
 	}
 }
 
@@ -46,7 +57,7 @@ func (b *backoff) wait(done ...<-chan struct{}) bool {
 	if b.next == 0 {
 		b.next = b.first
 	}
-	d := b.next - rand.N(b.next/5+1)
+	d := b.next - rand.N(b.next/5+1) //nolint:gosec // jitter needs no secret
 	b.next = min(2*b.next, b.last)
 	return sleep(d, done...)
 }
@@ -82,8 +93,7 @@ func retry(ctx context.Context, op, msg string, l *link, f func(context.Context)
 		if err == nil {
 			return nil
 		}
-		var ours *fault.Error
-		if errors.As(err, &ours) {
+		if _, ours := errors.AsType[*fault.Error](err); ours {
 			return err
 		}
 		if last == nil || ctx.Err() == nil {

@@ -44,7 +44,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer pub.Close()
+	defer func() { _ = pub.Close() }() // always nil
 	hello, again := message.NewMessage("1", []byte("hello")), message.NewMessage("2", []byte("hello again"))
 	hello.Metadata.Set(bus.KeyMetadata, "alice")
 	again.Metadata.Set(bus.KeyMetadata, "alice")

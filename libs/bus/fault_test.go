@@ -305,8 +305,9 @@ func TestLostTailIsReadAgain(t *testing.T) {
 		return nil
 	}))
 	eventually(t, "all messages", func() bool { return got.Load() == 20 })
-	client := &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: &kafka.Transport{}}
-	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
+	tr := &kafka.Transport{}
+	defer tr.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: tr}
 	if _, err := client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{"t"}}); err != nil {
 		t.Fatal(err)
 	}

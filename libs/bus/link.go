@@ -31,7 +31,7 @@ type link struct {
 }
 
 func newLink(cfg Config) *link {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // it ends with close
 	conns := newConnSet()
 	tr := &kafka.Transport{
 		Dial:        conns.dial,

@@ -35,7 +35,7 @@ func (e *engine) runGroup(ctx, parent context.Context, topics []string) error {
 // joinError is nil for what passes by itself. kafka-go pauses for JoinBackoff before it tries again.
 func (e *engine) joinError(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed) {
-		return nil
+		return nil //nolint:nilerr // the end of ctx is how Run is meant to end
 	}
 	if k := kindOf(err); k == fault.Invalid || k == fault.Denied {
 		return fault.Wrap(k, "bus.join", "cannot join group "+e.group, err)

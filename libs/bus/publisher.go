@@ -34,14 +34,14 @@ func NewPublisher(cfg Config) (*Publisher, error) {
 	if err := cfg.validate("bus.new_publisher"); err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // it ends with Close
 	return &Publisher{cfg: cfg, link: newLink(cfg), ctx: ctx, stop: stop, counts: map[string]int{}}, nil
 }
 
 // Publish is PublishContext with no other bound than Config.RetryTime. The contexts of the messages
 // play no part: they often end before the message that was derived from them may be dropped.
 func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
-	return p.PublishContext(context.Background(), topic, messages...)
+	return p.PublishContext(context.Background(), topic, messages...) //nolint:forbidigo // Watermill's interface has no context
 }
 
 // PublishContext writes the messages to a topic and returns when the broker has acknowledged all.
@@ -62,7 +62,7 @@ func (p *Publisher) PublishContext(ctx context.Context, topic string, messages .
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RetryTime)
 	defer cancel()
-	defer context.AfterFunc(p.ctx, cancel)()
+	defer context.AfterFunc(p.ctx, cancel)() //nolint:contextcheck // the call ends with the publisher, too
 	n, err := p.partitions(ctx, topic)
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func (s *shard) handle(work context.Context, b *batch) {
 	for try := 0; ; try++ {
 		before := b.done
 		err := s.eng.process(work, s, b, try > 0)
-		s.messages.Add(uint64(b.done - before))
+		s.messages.Add(uint64(b.done - before)) //nolint:gosec // it only grows
 		if err == nil {
 			s.batches.Add(1)
 			s.progress.Store(time.Now().UnixNano())

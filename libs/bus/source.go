@@ -234,7 +234,7 @@ func (d *delivery) add(ctx, work context.Context, rec *kafka.Record, control boo
 		return nil
 	}
 	at := &origin{Context: work, topic: d.topic, partition: d.partition, offset: rec.Offset}
-	m, err := decode(rec, at)
+	m, err := decode(rec, at) //nolint:contextcheck // at is one
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func NewSubscriber(cfg Config, group string) (*Subscriber, error) {
 	if err := cfg.validate("bus.new_subscriber"); err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // it ends with Close
 	return &Subscriber{cfg: cfg, group: group, link: newLink(cfg), ctx: ctx, stop: stop}, nil
 }
 
@@ -61,7 +61,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, fault.New(fault.Invalid, "bus.subscribe", "the subscriber is closed")
 	}
 	run, cancel := context.WithCancel(ctx)
-	undo := context.AfterFunc(s.ctx, cancel)
+	undo := context.AfterFunc(s.ctx, cancel) //nolint:contextcheck // it ends with the subscriber, too
 	out := make(chan *message.Message)
 	go func() {
 		defer s.active.Done()

@@ -132,6 +132,10 @@ func TestSuiteReconnect(t *testing.T) {
 	}, func(t *testing.T) (message.Publisher, message.Subscriber) {
 		t.Helper()
 		p, s := one(t)
-		return p, lateLast{s.(*bus.Subscriber), 10_000}
+		ours, ok := s.(*bus.Subscriber)
+		if !ok {
+			t.Fatalf("subscriber is a %T", s)
+		}
+		return p, lateLast{ours, 10_000}
 	})
 }

@@ -115,7 +115,7 @@ func TestTransactionsOfOthers(t *testing.T) {
 		}
 	}
 	next := map[string]int{}
-	for _, m := range receive(t, cfg, "t", 3) {
+	for _, m := range receive(t, cfg, 3) {
 		checkNext(t, next, m)
 	}
 	c, stop := goConsume(t, cfg, "g", []string{"t"}, funcHandler(func(context.Context, int, []*message.Message) error { return nil }))
@@ -172,7 +172,7 @@ func TestSubscriberContexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := committed(res); got != 2 {
+	if got := committed(t, res); got != 2 {
 		t.Errorf("committed %d, want 2", got)
 	}
 }
@@ -192,8 +192,12 @@ func offsetFetch(group, topic string) kmsg.Request {
 	return req
 }
 
-func committed(res kmsg.Response) int64 {
-	r := res.(*kmsg.OffsetFetchResponse)
+func committed(t *testing.T, res kmsg.Response) int64 {
+	t.Helper()
+	r, ok := res.(*kmsg.OffsetFetchResponse)
+	if !ok {
+		t.Fatalf("answer is a %T", res)
+	}
 	if len(r.Groups) > 0 {
 		return r.Groups[0].Topics[0].Partitions[0].Offset
 	}

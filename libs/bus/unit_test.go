@@ -122,8 +122,9 @@ func TestEnsureTopics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: &kafka.Transport{}}
-	defer client.Transport.(*kafka.Transport).CloseIdleConnections()
+	tr := &kafka.Transport{}
+	defer tr.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: tr}
 	res, err := client.DescribeConfigs(t.Context(), &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: "a"}},
 	})
@@ -248,22 +249,22 @@ func TestPublishFindsNewTopic(t *testing.T) {
 	}
 }
 
-// receive reads messages of a topic from the oldest until n are there.
-func receive(t testing.TB, cfg bus.Config, topic string, n int) []*message.Message {
-	t.Helper()
+// receive reads messages of topic t from the oldest until n are there.
+func receive(tb testing.TB, cfg bus.Config, n int) []*message.Message {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var got []*message.Message
-	err := bus.Tail(ctx, cfg, []string{topic}, bus.Oldest, func(m *message.Message) {
+	err := bus.Tail(ctx, cfg, []string{"t"}, bus.Oldest, func(m *message.Message) {
 		if got = append(got, m); len(got) == n {
 			cancel()
 		}
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if len(got) < n {
-		t.Fatalf("received %d of %d messages", len(got), n)
+		tb.Fatalf("received %d of %d messages", len(got), n)
 	}
 	return got
 }
@@ -291,7 +292,7 @@ func TestMessagesArriveAsTheyWere(t *testing.T) {
 			t.Errorf("Publish changed the metadata: %s", diff)
 		}
 	}
-	for i, m := range receive(t, cfg, "t", len(sent)) {
+	for i, m := range receive(t, cfg, len(sent)) {
 		want := sent[i]
 		if m.UUID != want.uuid || string(m.Payload) != want.payload {
 			t.Errorf("message %d: uuid %q and %d bytes, want %q and %d", i, m.UUID, len(m.Payload), want.uuid, len(want.payload))
@@ -317,7 +318,7 @@ func TestKeyIsNeverEmpty(t *testing.T) {
 	ensure(t, cfg, 8, "t")
 	p := newPublisher(t, cfg)
 	publish(t, p, "t", message.NewMessage("just-a-uuid", nil), message.NewMessage("", nil))
-	for _, m := range receive(t, cfg, "t", 2) {
+	for _, m := range receive(t, cfg, 2) {
 		key := m.Metadata.Get(bus.KeyMetadata)
 		if key == "" || m.UUID != "" && key != m.UUID {
 			t.Errorf("message %q has key %q", m.UUID, key)
@@ -338,7 +339,7 @@ func TestPublishKeepsOrderPerKey(t *testing.T) {
 	const keys, each = 10, 200
 	publish(t, p, "t", numbered(keys, each)...)
 	next := map[string]int{}
-	for _, m := range receive(t, cfg, "t", keys*each) {
+	for _, m := range receive(t, cfg, keys*each) {
 		checkNext(t, next, m)
 	}
 }

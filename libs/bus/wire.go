@@ -114,10 +114,10 @@ func readAll(b kafka.Bytes) ([]byte, error) {
 // origin is the context of a received message: where it came from, on top of the reader's context.
 // A type of its own costs one allocation instead of three.
 type origin struct {
-	context.Context
-	topic     string
-	partition int
-	offset    int64
+	context.Context //nolint:containedctx // it is a context
+	topic           string
+	partition       int
+	offset          int64
 }
 
 type originKey struct{}

@@ -219,6 +219,18 @@ func TestLibraryFindsCachesAndReloads(t *testing.T) {
 	if changed, err := lib.Get("w"); err != nil || changed == first {
 		t.Errorf("a changed file was not read again: %v", err)
 	}
+	write(filepath.Join(one, "answers.jsonl"), script("other", weather()))
+	for range 2 {
+		if x, err := lib.Get("other"); err != nil || x.Cassette().Header.Name != "other" {
+			t.Errorf("by the name in the header: %v", err)
+		}
+	}
+	if err := os.Remove(filepath.Join(one, "answers.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lib.Get("other"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a file that is gone: %v", err)
+	}
 	if err := os.WriteFile(filepath.Join(one, "broken.jsonl"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

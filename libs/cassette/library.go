@@ -21,6 +21,7 @@ type Library struct {
 
 	mu     sync.Mutex
 	loaded map[string]loaded // by path
+	paths  map[string]string // of cassettes whose file has another name, by name
 }
 
 type loaded struct {
@@ -31,12 +32,12 @@ type loaded struct {
 
 // NewLibrary looks in folders, in this order. A folder that does not exist holds nothing.
 func NewLibrary(folders ...string) *Library {
-	return &Library{folders: slices.Clone(folders), loaded: map[string]loaded{}}
+	return &Library{folders: slices.Clone(folders), loaded: map[string]loaded{}, paths: map[string]string{}}
 }
 
 // Entry is one cassette of a library.
 type Entry struct {
-	Name   string // file name without its ending
+	Name   string // of the header; of the file when the header cannot be read
 	Path   string
 	Header Header
 	Err    error // why the header cannot be read; nil when it can
@@ -45,27 +46,57 @@ type Entry struct {
 // extensions are the endings of a cassette's file name, in the order they are tried.
 func extensions() []string { return []string{".jsonl", ".jsonl.gz"} }
 
-// Get is the index of the cassette with this name: the file NAME.jsonl or NAME.jsonl.gz in the first
-// folder that has one. The name must be a plain file name. Errors: Invalid, NotFound.
+// Get is the index of the cassette with this name in its header, from the first folder that has one. The
+// name must be a plain file name. It is found quickest in a file called NAME.jsonl or NAME.jsonl.gz.
+// Errors: Invalid, NotFound.
 func (l *Library) Get(name string) (*Index, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	for _, folder := range l.folders {
 		for _, ext := range extensions() {
-			path := filepath.Join(folder, name+ext)
-			info, err := os.Stat(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
+			index, err := l.at(filepath.Join(folder, name+ext), name)
+			if index != nil || err != nil {
+				return index, err
 			}
-			if err != nil {
-				return nil, fault.Wrap(fault.Unavailable, "cassette.get", "the cassette cannot be looked at", err)
+		}
+	}
+	l.mu.Lock()
+	path, known := l.paths[name]
+	l.mu.Unlock()
+	if known {
+		if index, err := l.at(path, name); index != nil || err != nil {
+			return index, err
+		}
+	}
+	for _, e := range l.List() {
+		if e.Name == name && e.Err == nil {
+			l.mu.Lock()
+			l.paths[name] = e.Path
+			l.mu.Unlock()
+			if index, err := l.at(e.Path, name); index != nil || err != nil {
+				return index, err
 			}
-			return l.load(path, info)
 		}
 	}
 	return nil, fault.Newf(fault.NotFound, "cassette.get", "there is no cassette %q", name).
 		WithFix(fmt.Sprintf("put %s.jsonl or %s.jsonl.gz into one of: %s", name, name, strings.Join(l.folders, ", ")))
+}
+
+// at is the cassette in a file, or nil when there is no such file or it holds another one.
+func (l *Library) at(path, name string) (*Index, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // no cassette here is neither a value nor an error
+	}
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "cassette.get", "the cassette cannot be looked at", err)
+	}
+	index, err := l.load(path, info)
+	if err != nil || index.cassette.Header.Name != name {
+		return nil, err
+	}
+	return index, nil
 }
 
 func (l *Library) load(path string, info fs.FileInfo) (*Index, error) {
@@ -98,12 +129,15 @@ func (l *Library) List() []Entry {
 				continue // the pattern is escaped: Glob has no other error
 			}
 			for _, path := range paths {
-				name := strings.TrimSuffix(filepath.Base(path), ext)
+				header, err := readHeader(path)
+				name := header.Name
+				if err != nil {
+					name = strings.TrimSuffix(filepath.Base(path), ext)
+				}
 				if checkName(name) != nil || seen[name] {
 					continue
 				}
 				seen[name] = true
-				header, err := readHeader(path)
 				entries = append(entries, Entry{Name: name, Path: path, Header: header, Err: err})
 			}
 		}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 
 	"github.com/google/uuid"
 
@@ -31,14 +32,16 @@ func (c *Client) Spawn(ctx context.Context, spec api.AgentSpec) (api.Agent, erro
 	if err != nil {
 		return api.Agent{}, err
 	}
-	res, err := c.rest.CreateAgent(ctx, &api.CreateAgentParams{IdempotencyKey: &key}, spec)
-	return answer[api.Agent](c, op, res, err)
+	return call[api.Agent](c, op, func() (*http.Response, error) {
+		return c.rest.CreateAgent(ctx, &api.CreateAgentParams{IdempotencyKey: &key}, spec)
+	})
 }
 
 // Agent shows a process.
 func (c *Client) Agent(ctx context.Context, pid string) (api.Agent, error) {
-	res, err := c.rest.GetAgent(ctx, pid)
-	return answer[api.Agent](c, "client.agent", res, err)
+	return call[api.Agent](c, "client.agent", func() (*http.Response, error) {
+		return c.rest.GetAgent(ctx, pid)
+	})
 }
 
 // AgentFilter chooses processes; the zero filter takes all.
@@ -59,8 +62,9 @@ func (c *Client) Agents(ctx context.Context, filter AgentFilter) iter.Seq2[api.A
 	}
 	return pages(func(cursor *string) ([]api.Agent, string, error) {
 		params.Cursor = cursor
-		res, err := c.rest.ListAgents(ctx, &params)
-		page, err := answer[api.AgentPage](c, "client.agents", res, err)
+		page, err := call[api.AgentPage](c, "client.agents", func() (*http.Response, error) {
+			return c.rest.ListAgents(ctx, &params)
+		})
 		return page.Agents, page.NextCursor, err
 	})
 }
@@ -72,8 +76,9 @@ func (c *Client) Send(ctx context.Context, pid, content string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	res, err := c.rest.SendMessage(ctx, pid, &api.SendMessageParams{IdempotencyKey: &key}, api.MessageSpec{Content: content})
-	got, err := answer[api.MessageAccepted](c, op, res, err)
+	got, err := call[api.MessageAccepted](c, op, func() (*http.Response, error) {
+		return c.rest.SendMessage(ctx, pid, &api.SendMessageParams{IdempotencyKey: &key}, api.MessageSpec{Content: content})
+	})
 	return got.MessageID, err
 }
 
@@ -84,8 +89,9 @@ func (c *Client) Signal(ctx context.Context, pid string, spec api.SignalSpec) (a
 	if err != nil {
 		return api.SignalAccepted{}, err
 	}
-	res, err := c.rest.SignalAgent(ctx, pid, &api.SignalAgentParams{IdempotencyKey: &key}, spec)
-	return answer[api.SignalAccepted](c, op, res, err)
+	return call[api.SignalAccepted](c, op, func() (*http.Response, error) {
+		return c.rest.SignalAgent(ctx, pid, &api.SignalAgentParams{IdempotencyKey: &key}, spec)
+	})
 }
 
 // Events lists the events of a process behind a position, as far as there are any by now. It ends
@@ -94,8 +100,9 @@ func (c *Client) Events(ctx context.Context, pid string, after int64) iter.Seq2[
 	size := pageSize
 	return func(yield func(api.Event, error) bool) {
 		for {
-			res, err := c.rest.ListEvents(ctx, pid, &api.ListEventsParams{After: &after, Limit: &size})
-			page, err := answer[api.EventPage](c, "client.events", res, err)
+			page, err := call[api.EventPage](c, "client.events", func() (*http.Response, error) {
+				return c.rest.ListEvents(ctx, pid, &api.ListEventsParams{After: &after, Limit: &size})
+			})
 			if err != nil {
 				yield(api.Event{}, err)
 				return
@@ -118,8 +125,9 @@ func (c *Client) Context(ctx context.Context, pid string) (api.Context, error) {
 	size := pageSize
 	var whole api.Context
 	list := pages(func(cursor *string) ([]api.Page, string, error) {
-		res, err := c.rest.GetContext(ctx, pid, &api.GetContextParams{Limit: &size, Cursor: cursor})
-		part, err := answer[api.Context](c, "client.context", res, err)
+		part, err := call[api.Context](c, "client.context", func() (*http.Response, error) {
+			return c.rest.GetContext(ctx, pid, &api.GetContextParams{Limit: &size, Cursor: cursor})
+		})
 		if err == nil {
 			whole = part // of the numbers beside the list the latest hold
 		}

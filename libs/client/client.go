@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agentos-kernel/agentos/api"
 	"github.com/agentos-kernel/agentos/libs/client/internal/rest"
 	"github.com/agentos-kernel/agentos/libs/fault"
 )
@@ -74,8 +75,9 @@ func New(cfg Config) (*Client, error) {
 // URL is the base URL the client talks to.
 func (c *Client) URL() string { return c.url }
 
-// answer decodes the response of one call, or says why there is none.
-func answer[T any](c *Client, op string, res *http.Response, err error) (out T, _ error) {
+// call makes one request and decodes its answer, or says why there is none.
+func call[T any](c *Client, op string, request func() (*http.Response, error)) (out T, _ error) {
+	res, err := request()
 	if err != nil {
 		return out, c.unreachable(op, err)
 	}
@@ -111,14 +113,14 @@ func (c *Client) unreachable(op string, err error) error {
 
 // refused turns an answer of 400 or more into the fault it describes.
 func (c *Client) refused(op string, res *http.Response, raw []byte) error {
-	var p struct{ Title, Detail, Code, Fix string }
+	var p api.Problem
 	kind := fault.FromHTTPStatus(res.StatusCode)
 	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	if media != "application/problem+json" || json.Unmarshal(raw, &p) != nil {
 		return fault.Newf(kind, op, "%s answers %s, and not as a kernel does", c.url, res.Status).
 			WithFix("check that AGENTOS_URL is the address of a kernel")
 	}
-	if named, ok := KindNamed(p.Code); ok {
+	if named, ok := KindNamed(string(p.Code)); ok {
 		kind = named
 	}
 	msg := p.Detail

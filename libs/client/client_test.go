@@ -45,7 +45,7 @@ func connect(t *testing.T, url string) *client.Client {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
+	_ = json.NewEncoder(w).Encode(v) //nolint:errchkjson // documents of the contract, which always encode
 }
 
 func TestProblemBecomesFault(t *testing.T) {

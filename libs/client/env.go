@@ -15,7 +15,7 @@ import (
 // The environment variables of a client.
 const (
 	EnvURL  = "AGENTOS_URL"
-	EnvKey  = "AGENTOS_API_KEY" //nolint:gosec // the name of a variable, not a key
+	EnvKey  = "AGENTOS_API_KEY"
 	EnvHome = "AGENTOS_HOME"
 )
 

@@ -19,7 +19,7 @@ func setEnv(t *testing.T, url, key, home string) {
 	t.Setenv(client.EnvHome, home)
 }
 
-func TestHome(t *testing.T) { //nolint:paralleltest // sets environment variables
+func TestHome(t *testing.T) {
 	for name, tc := range map[string]struct{ own, xdg, want string }{
 		"own":          {"/srv/agentos", "/data", "/srv/agentos"},
 		"xdg":          {"", "/data", "/data/agentos"},
@@ -39,7 +39,7 @@ func TestHome(t *testing.T) { //nolint:paralleltest // sets environment variable
 	}
 }
 
-func TestFromEnv(t *testing.T) { //nolint:paralleltest // sets environment variables
+func TestFromEnv(t *testing.T) { //nolint:paralleltest // setEnv sets environment variables
 	home := t.TempDir()
 	keyFile := filepath.Join(home, "api.key")
 	if err := os.WriteFile(keyFile, []byte("filekey\n"), 0o600); err != nil {
@@ -78,7 +78,7 @@ func TestUpFile(t *testing.T) {
 	if got, err := client.ReadUp(home); got != up || err != nil {
 		t.Errorf("read %+v, %v", got, err)
 	}
-	raw, err := os.ReadFile(filepath.Join(home, "up.json"))
+	raw, err := os.ReadFile(filepath.Join(home, "up.json")) //nolint:gosec // the test's own folder
 	if err != nil || strings.TrimSpace(string(raw)) != `{"url":"http://127.0.0.1:1","api_key_file":"/k","os_pid":7}` {
 		t.Errorf("file %s, %v", raw, err)
 	}

@@ -30,7 +30,7 @@ type retrier struct {
 func (r *retrier) Do(req *http.Request) (*http.Response, error) {
 	wait := firstWait
 	for try := 1; ; try++ {
-		res, err := r.http.Do(req)
+		res, err := r.http.Do(req) //nolint:gosec // the address is the one the user gave
 		if try == maxTries || !worthRepeating(req, res, err) {
 			if err != nil {
 				return nil, fmt.Errorf("send request: %w", err)

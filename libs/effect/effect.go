@@ -51,9 +51,13 @@ type Runner struct {
 	wg    sync.WaitGroup
 
 	mu      sync.Mutex
-	running map[string]context.CancelCauseFunc // by tenant and call id
-	base    context.Context                    //nolint:containedctx // the life of the service: effects outlive the batch that started them
+	running map[string]*attempt // by tenant and call id
+	waiting []func()            // launches from before Loop began
+	base    context.Context     //nolint:containedctx // the life of the service: effects outlive the batch that started them
 }
+
+// attempt is an effect that runs or waits for a worker.
+type attempt struct{ cancel context.CancelCauseFunc }
 
 // New makes a runner; run does the effect and returns its outcome. Bind must follow.
 func New(cfg Config, run func(ctx context.Context, e Effect) any) *Runner {
@@ -63,7 +67,7 @@ func New(cfg Config, run func(ctx context.Context, e Effect) any) *Runner {
 	if cfg.Lease == 0 {
 		cfg.Lease = 3 * time.Second
 	}
-	return &Runner{cfg: cfg, run: run, slots: make(chan struct{}, cfg.Concurrency), running: map[string]context.CancelCauseFunc{}}
+	return &Runner{cfg: cfg, run: run, slots: make(chan struct{}, cfg.Concurrency), running: map[string]*attempt{}}
 }
 
 // Bind ties the runner to the service that it works for; owner names this replica in the leases.
@@ -92,9 +96,9 @@ func (r *Runner) Done(u *service.Unit, e Effect) {
 func (r *Runner) Cancel(tenant, callID string, cause error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cancel, ok := r.running[tenant+"\x00"+callID]
+	a, ok := r.running[tenant+"\x00"+callID]
 	if ok {
-		cancel(cause)
+		a.cancel(cause)
 	}
 	return ok
 }
@@ -102,15 +106,20 @@ func (r *Runner) Cancel(tenant, callID string, cause error) bool {
 func (r *Runner) launch(e Effect, trace string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.base == nil || r.base.Err() != nil {
+	switch {
+	case r.base == nil:
+		r.waiting = append(r.waiting, func() { r.launch(e, trace) })
+		return
+	case r.base.Err() != nil:
 		return // stopping: the lease runs out and the next owner takes over
 	}
 	key := e.Tenant + "\x00" + e.CallID
 	if old, ok := r.running[key]; ok {
-		old(fault.New(fault.Canceled, "effect", "another attempt has begun"))
+		old.cancel(fault.New(fault.Canceled, "effect", "another attempt has begun"))
 	}
 	ctx, cancel := context.WithCancelCause(service.ContextWithTrace(r.base, trace))
-	r.running[key] = cancel
+	mine := &attempt{cancel}
+	r.running[key] = mine
 	r.wg.Go(func() {
 		defer cancel(nil)
 		select {
@@ -120,7 +129,9 @@ func (r *Runner) launch(e Effect, trace string) {
 		}
 		value := r.run(ctx, e)
 		r.mu.Lock()
-		delete(r.running, key)
+		if r.running[key] == mine {
+			delete(r.running, key)
+		}
 		stopped := r.base.Err() != nil
 		r.mu.Unlock()
 		if stopped {
@@ -139,7 +150,12 @@ func (r *Runner) Loop(grace time.Duration) func(ctx context.Context) error {
 		defer stop()
 		r.mu.Lock()
 		r.base = base
+		early := r.waiting
+		r.waiting = nil
 		r.mu.Unlock()
+		for _, launch := range early {
+			launch()
+		}
 		tick := time.NewTicker(r.cfg.Lease / 3)
 		defer tick.Stop()
 		for {

@@ -56,8 +56,7 @@ func body(c echo.Context) ([]byte, error) {
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
 	raw, err := io.ReadAll(c.Request().Body)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLargeError(tooLarge.Limit)
 	}
 	if err != nil {

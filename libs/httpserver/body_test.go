@@ -40,7 +40,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		"good":              {`{"name":"a<b","count":1}`, 200, ""},
 		"good with space":   {" {\"name\":\"a\"}\n", 200, ""},
 		"escaped backslash": {`{"name":"\\u0000"}`, 200, ""},
-		"unknown field":     {`{"name":"a","nmae":1}`, 400, `unknown field "nmae"`},
+		"unknown field":     {`{"name":"a","extra":1}`, 400, `unknown field "extra"`},
 		"wrong type":        {`{"count":"x"}`, 400, `field "count" cannot be of type string (byte 12)`},
 		"not an object":     {`[1]`, 400, `the body cannot be of type array (byte 1)`},
 		"malformed":         {`{"name":}`, 400, `malformed JSON at byte 9: invalid character '}' looking for beginning of value`},
@@ -56,7 +56,7 @@ func TestDecodeIsStrict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, p := call(t, s, request(http.MethodPost, "/in", tc.body))
+			w, p := call(t, s, request(t, http.MethodPost, "/in", tc.body))
 			if w.Code != tc.status || p.Detail != tc.detail {
 				t.Errorf("status %d, detail %q, want %d, %q", w.Code, p.Detail, tc.status, tc.detail)
 			}
@@ -73,7 +73,7 @@ func TestDecodeIsStrict(t *testing.T) {
 func TestBodyOfUnknownLengthIsLimited(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil, echoInput)
-	r := request(http.MethodPost, "/in", "")
+	r := request(t, http.MethodPost, "/in", "")
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat(" ", 200))), -1
 	if w, p := call(t, s, r); w.Code != 413 || p.Title != "Body too large" {
 		t.Errorf("status %d, problem %+v", w.Code, p)
@@ -93,7 +93,7 @@ func TestIdempotencyKey(t *testing.T) {
 		})
 	})
 	send := func(path, body string) string {
-		r := request(http.MethodPost, path, body)
+		r := request(t, http.MethodPost, path, body)
 		r.Header.Set("Idempotency-Key", "k1")
 		w, _ := call(t, s, r)
 		_, hash, _ := strings.Cut(w.Body.String(), `"hash":"`)
@@ -107,7 +107,7 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Error("another request has the same hash")
 	}
 	for name, keys := range map[string][]string{"empty": {""}, "long": {strings.Repeat("k", 256)}, "two": {"a", "b"}} {
-		r := request(http.MethodPost, "/in", `{}`)
+		r := request(t, http.MethodPost, "/in", `{}`)
 		r.Header["Idempotency-Key"] = keys
 		if w, p := call(t, s, r); w.Code != 400 || p.Fix == "" {
 			t.Errorf("%s: status %d, problem %+v", name, w.Code, p)
@@ -122,8 +122,8 @@ func TestPageLimit(t *testing.T) {
 			t.Errorf("limit %d: %v", bad, err)
 		}
 	}
-	max := httpserver.MaxPage
-	if n, err := httpserver.PageLimit(&max); n != max || err != nil {
+	most := httpserver.MaxPage
+	if n, err := httpserver.PageLimit(&most); n != most || err != nil {
 		t.Errorf("limit %d, %v", n, err)
 	}
 	if n, err := httpserver.PageLimit(nil); n != httpserver.DefaultPage || err != nil {

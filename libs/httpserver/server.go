@@ -171,6 +171,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		err = fault.Wrap(fault.Unavailable, op, "requests were still running after the grace time", errors.Join(err, server.Close()))
 	}
-	<-served
+	if ended := <-served; err == nil && !errors.Is(ended, http.ErrServerClosed) {
+		err = fault.Wrap(fault.Internal, op, "the server stopped by itself", ended)
+	}
 	return err
 }

@@ -58,8 +58,9 @@ func call(t *testing.T, s *httpserver.Server, r *http.Request) (*httptest.Respon
 	return w, p
 }
 
-func request(method, path, body string) *http.Request {
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
+func request(t *testing.T, method, path, body string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+testKey)
 	return r
 }
@@ -88,7 +89,7 @@ func TestAuthentication(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := httptest.NewRequest(http.MethodGet, tc.path, nil)
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, tc.path, nil)
 			if tc.header != "" {
 				r.Header.Set("Authorization", tc.header)
 			}
@@ -145,7 +146,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			want.Type, want.Instance = "about:blank", path
-			w, got := call(t, s, request(http.MethodGet, path, ""))
+			w, got := call(t, s, request(t, http.MethodGet, path, ""))
 			if diff := cmp.Diff(want, got); diff != "" || w.Code != want.Status {
 				t.Errorf("status %d, problem (-want +got):\n%s", w.Code, diff)
 			}
@@ -166,7 +167,7 @@ func TestReadyTellsWhy(t *testing.T) {
 			return fault.New(fault.Internal, "bus", "the broker does not answer").WithFix("start it")
 		}
 	}, nil)
-	w, p := call(t, s, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	w, p := call(t, s, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
 	if w.Code != 503 || p.Code != "unavailable" || !strings.Contains(p.Detail, "broker does not answer") || p.Fix != "start it" {
 		t.Fatalf("status %d, problem %+v", w.Code, p)
 	}
@@ -176,7 +177,7 @@ func TestRequestIDIsKeptOnlyWhenHarmless(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil, nil)
 	for id, kept := range map[string]bool{"abc-1": true, "a b": false, strings.Repeat("x", 65): false} {
-		r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
 		r.Header.Set("X-Request-Id", id)
 		w, _ := call(t, s, r)
 		if got := w.Header().Get("X-Request-Id"); (got == id) != kept || got == "" {
@@ -188,8 +189,8 @@ func TestRequestIDIsKeptOnlyWhenHarmless(t *testing.T) {
 func TestMetricsCountRequests(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil, nil)
-	call(t, s, request("BREW", "/tea", ""))
-	w, _ := call(t, s, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	call(t, s, request(t, "BREW", "/tea", ""))
+	w, _ := call(t, s, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	if want := `agentos_http_request_seconds_count{method="other",route="none",status="404"} 1`; !strings.Contains(w.Body.String(), want) {
 		t.Errorf("no %s in\n%s", want, w.Body)
 	}

@@ -45,8 +45,8 @@ func streamServer(t *testing.T, heartbeat time.Duration, serve func(*Stream)) (u
 	return s.URL() + "/s", func() error { cancel(); return <-ran }
 }
 
-// open begins a stream; closing the body ends its connection.
-func open(ctx context.Context, t *testing.T, url string) *http.Response {
+// open begins a stream; the test's end closes it.
+func open(ctx context.Context, t *testing.T, url string) (io.Reader, http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -60,7 +60,7 @@ func open(ctx context.Context, t *testing.T, url string) *http.Response {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
-	return res
+	return res.Body, res.Header
 }
 
 func TestStreamFramesEvents(t *testing.T) {
@@ -75,8 +75,8 @@ func TestStreamFramesEvents(t *testing.T) {
 			t.Errorf("id with a line break: %v", err)
 		}
 	})
-	res := open(t.Context(), t, url)
-	raw, err := io.ReadAll(res.Body)
+	body, header := open(t.Context(), t, url)
+	raw, err := io.ReadAll(body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestStreamFramesEvents(t *testing.T) {
 	if diff := cmp.Diff(want, string(raw)); diff != "" {
 		t.Errorf("stream (-want +got):\n%s", diff)
 	}
-	if got := res.Header.Get("Content-Type"); got != EventStream {
+	if got := header.Get("Content-Type"); got != EventStream {
 		t.Errorf("content type %q", got)
 	}
 	if err := stop(); err != nil {
@@ -100,8 +100,8 @@ func TestStreamBeatsAndEndsWithItsClient(t *testing.T) {
 		ended <- s.Event("1", "late", nil)
 	})
 	ctx, leave := context.WithCancel(t.Context())
-	res := open(ctx, t, url)
-	lines := bufio.NewScanner(res.Body)
+	body, _ := open(ctx, t, url)
+	lines := bufio.NewScanner(body)
 	for lines.Scan() && lines.Text() != ": alive" {
 	}
 	if lines.Text() != ": alive" {
@@ -119,11 +119,11 @@ func TestStreamBeatsAndEndsWithItsClient(t *testing.T) {
 func TestStreamsEndWhenTheServerStops(t *testing.T) {
 	t.Parallel()
 	url, stop := streamServer(t, time.Hour, func(s *Stream) { <-s.Done() })
-	res := open(t.Context(), t, url)
+	body, _ := open(t.Context(), t, url)
 	if err := stop(); err != nil { // with a grace of a minute: a stream that stayed would hang here
 		t.Error(err)
 	}
-	if raw, err := io.ReadAll(res.Body); err != nil || string(raw) != ": hello\n\n" {
+	if raw, err := io.ReadAll(body); err != nil || string(raw) != ": hello\n\n" {
 		t.Errorf("stream %q, %v", raw, err)
 	}
 }
@@ -131,7 +131,7 @@ func TestStreamsEndWhenTheServerStops(t *testing.T) {
 func TestStreamFailsWithoutAFlusher(t *testing.T) {
 	t.Parallel()
 	w := struct{ http.ResponseWriter }{httptest.NewRecorder()} // hides Flush
-	c := echo.New().NewContext(httptest.NewRequest(http.MethodGet, "/s", nil), w)
+	c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/s", nil), w)
 	if _, err := SSE(c); !fault.Is(err, fault.Canceled) || !errors.Is(err, http.ErrNotSupported) {
 		t.Errorf("SSE: %v", err)
 	}
@@ -143,7 +143,7 @@ func TestWantsStream(t *testing.T) {
 		"": false, "*/*": false, "application/json": false, "text/event-stream": true,
 		"application/json, Text/Event-Stream;q=0.9": true,
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/", strings.NewReader(""))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", strings.NewReader(""))
 		r.Header.Set("Accept", accept)
 		if got := WantsStream(echo.New().NewContext(r, nil)); got != want {
 			t.Errorf("Accept %q: %v", accept, got)

@@ -111,10 +111,10 @@ func (r *Runtime) Shard(subject string) int { return bus.Partition(subject, r.de
 // When ctx ends first the command may still run.
 func (r *Runtime) Do(ctx context.Context, tenant, subject string, cmd any) (any, error) {
 	in := &Input{Command: cmd, Tenant: tenant, Subject: subject, trace: traceParent(ctx), done: make(chan result, 1)}
+	done := in.done // the shard's from now on is in itself
 	if err := r.submit(ctx, in); err != nil {
 		return nil, err
 	}
-	done := in.done
 	select {
 	case res := <-done:
 		return res.value, res.err
@@ -125,10 +125,8 @@ func (r *Runtime) Do(ctx context.Context, tenant, subject string, cmd any) (any,
 
 func (r *Runtime) submit(ctx context.Context, in *Input) error {
 	s := r.shards[r.Shard(in.Subject)]
-	done := in.done
 	select {
 	case s.in <- work{inputs: []*Input{in}}:
-		in.done = done
 		return nil
 	case <-ctx.Done():
 		return fault.Wrap(fault.Unavailable, r.def.Name+".do", "the service is too busy", ctx.Err()).

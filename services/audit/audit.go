@@ -12,9 +12,7 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/labstack/echo/v4"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -25,7 +23,6 @@ import (
 	"github.com/agentos-kernel/agentos/services/audit/internal/httpapi"
 	"github.com/agentos-kernel/agentos/services/audit/internal/signer"
 	"github.com/agentos-kernel/agentos/services/audit/internal/store"
-	"github.com/agentos-kernel/agentos/services/audit/internal/tree"
 	"github.com/agentos-kernel/agentos/services/audit/internal/verify"
 )
 
@@ -90,8 +87,16 @@ func New(cfg Config) (*Service, error) {
 func (s *Service) Bind(rt *service.Runtime) {
 	s.rt = rt
 	s.loop = heads.New(heads.Config{
-		DB: rt.DB(), Sign: s.key.Sign, Do: rt.Do, Logger: rt.Logger(),
-		Every: s.cfg.HeadEvery, Announce: s.cfg.AnnounceEvery, Idle: 5 * s.cfg.AnnounceEvery,
+		Sign: func(ctx context.Context) (store.Head, error) {
+			head, _, err := store.Sign(ctx, rt.DB(), s.key.Sign)
+			return head, err
+		},
+		Announce: func(ctx context.Context, cmd core.AnnounceHead) error {
+			_, err := rt.Do(ctx, events.DefaultTenant, core.Subject, cmd)
+			return err
+		},
+		Logger:    rt.Logger(),
+		SignEvery: s.cfg.HeadEvery, AnnounceEvery: s.cfg.AnnounceEvery, Idle: 5 * s.cfg.AnnounceEvery,
 	})
 }
 
@@ -115,32 +120,6 @@ func (s *Service) VerifierKey() string { return s.key.VerifierKey() }
 // Verify reads the whole log again. An error means it could not be read; see Report for what was found.
 func (s *Service) Verify(ctx context.Context) (Report, error) {
 	return verify.Run(ctx, s.rt.DB(), s.key.Verifiers())
-}
-
-// Verify reads the log in a database without the service running. The role must be able to read the
-// schemas audit and eventstore; keys come from [Verifiers] or a service's key file.
-func Verify(ctx context.Context, db *pgxpool.Pool, keys note.Verifiers) (Report, error) {
-	return verify.Run(ctx, db, keys)
-}
-
-// Verifiers reads a verifier key as VerifierKey writes it.
-func Verifiers(verifierKey string) (note.Verifiers, error) { return signer.ParseVerifier(verifierKey) }
-
-// Leaf is the bytes of a record in the log, for whoever checks a proof.
-func Leaf(r events.Record) []byte { return core.Leaf(&r) }
-
-// CheckProof checks a tlog-proof file, as the proof route serves it, against the record it is about and
-// a verifier key. fault.Denied when the record is not in the log under the proof's head.
-func CheckProof(proof string, r events.Record, verifierKey string) error {
-	p, err := tree.ParseProof(proof)
-	if err != nil {
-		return err
-	}
-	keys, err := signer.ParseVerifier(verifierKey)
-	if err != nil {
-		return err
-	}
-	return p.Check(core.Leaf(&r), keys)
 }
 
 // Migrations are the tables of the service's schema.

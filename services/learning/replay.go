@@ -117,8 +117,7 @@ func (p *replay) apply(r *events.Record, reg *events.Registry) error {
 	}
 	e, err := reg.Decode(*r)
 	if err != nil {
-		var unknown *events.UnknownKindError
-		if errors.As(err, &unknown) {
+		if _, unknown := errors.AsType[*events.UnknownKindError](err); unknown {
 			p.out.Unknown++
 			return nil
 		}

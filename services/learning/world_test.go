@@ -38,16 +38,16 @@ type world struct {
 	reg     *events.Registry
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
-	url := testkit.Postgres(t)
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	url := testkit.Postgres(tb)
 	svc, err := learning.New(learning.Config{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	harness, err := service.Migrations()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	names := map[events.Family]string{events.Agent: "scheduler", events.LLM: "llm", events.Tool: "tools", events.Learning: "learning"}
 	var services []eventstore.Service
@@ -59,33 +59,33 @@ func newWorld(t testing.TB) *world {
 		services = append(services, s)
 	}
 	for try := 1; ; try++ { // roles belong to the cluster: set-ups of databases side by side can meet there
-		err := eventstore.Setup(t.Context(), url, partitions, services)
+		err := eventstore.Setup(tb.Context(), url, partitions, services)
 		if err == nil {
 			break
 		}
 		if try == 20 {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	open := func(url string) *pgxpool.Pool {
-		pool, err := pgxpool.New(t.Context(), url)
+		pool, err := pgxpool.New(tb.Context(), url)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Cleanup(pool.Close)
+		tb.Cleanup(pool.Close)
 		return pool
 	}
-	w := &world{admin: open(url), writers: map[events.Family]*pgxpool.Pool{}, broker: testkit.Broker(t)}
+	w := &world{admin: open(url), writers: map[events.Family]*pgxpool.Pool{}, broker: testkit.Broker(tb)}
 	for f, name := range names {
 		to, err := eventstore.ServiceURL(url, name, "x")
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		w.writers[f] = open(to)
 	}
 	w.pool = w.writers[events.Learning]
 	if w.reg, err = catalog.New(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return w
 }
@@ -126,13 +126,13 @@ func (w *world) start(t *testing.T) (*learning.Service, func()) {
 }
 
 // write appends events of one family to the process's stream.
-func (w *world) write(t testing.TB, f events.Family, pid string, evs ...events.Event) {
-	t.Helper()
+func (w *world) write(tb testing.TB, f events.Family, pid string, evs ...events.Event) {
+	tb.Helper()
 	a := eventstore.Append{Tenant: events.DefaultTenant, Stream: f.Stream(pid), Expected: eventstore.AnyVersion}
 	for _, e := range evs {
 		data, err := events.Encode(e)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		a.Records = append(a.Records, events.Record{
 			ID: uuid.Must(uuid.NewV7()).String(), Kind: e.Kind(), SchemaVersion: e.SchemaVersion(),
@@ -143,14 +143,14 @@ func (w *world) write(t testing.TB, f events.Family, pid string, evs ...events.E
 	b.Add(a)
 	var p pgx.Batch
 	b.Queue(&p)
-	if err := w.writers[f].SendBatch(t.Context(), &p).Close(); err != nil {
-		t.Fatal(err)
+	if err := w.writers[f].SendBatch(tb.Context(), &p).Close(); err != nil {
+		tb.Fatal(err)
 	}
 }
 
 // run writes a whole process of two steps with one tool call; end is its last event.
-func (w *world) run(t testing.TB, pid, name string, end agent.Event) {
-	t.Helper()
+func (w *world) run(tb testing.TB, pid, name string, end agent.Event) {
+	tb.Helper()
 	one := llm.Call{ID: pid + "/1/0", Step: 1, Attempt: 1}
 	two := llm.Call{ID: pid + "/2/0", Step: 2, Attempt: 1}
 	request := chat.ToolCall{ID: "c", Type: "function", Function: chat.FunctionCall{Name: "calculator", Arguments: "{}"}}
@@ -158,45 +158,45 @@ func (w *world) run(t testing.TB, pid, name string, end agent.Event) {
 	usage := llm.Usage{InputTokens: 100, CachedTokens: 10, OutputTokens: 7, CostMicroUSD: 1500, Counted: true}
 	reply := chat.Message{Role: chat.Assistant, ToolCalls: []chat.ToolCall{request}}
 
-	w.write(t, events.Agent, pid, agent.Spawned{Name: name, Task: "sum\x00", Model: "replay/x"}, agent.StepGranted{Step: 1})
-	w.write(t, events.LLM, pid, llm.CallStarted{Call: one, Model: "replay/x"}, llm.CallFinished{Call: one, Model: "replay/x", Message: reply, Usage: usage})
-	w.write(t, events.Tool, pid, tool.CallDecided{Call: call, Decision: tool.Allow, Class: tool.Pure}, tool.CallStarted{Call: call, Class: tool.Pure},
+	w.write(tb, events.Agent, pid, agent.Spawned{Name: name, Task: "sum\x00", Model: "replay/x"}, agent.StepGranted{Step: 1})
+	w.write(tb, events.LLM, pid, llm.CallStarted{Call: one, Model: "replay/x"}, llm.CallFinished{Call: one, Model: "replay/x", Message: reply, Usage: usage})
+	w.write(tb, events.Tool, pid, tool.CallDecided{Call: call, Decision: tool.Allow, Class: tool.Pure}, tool.CallStarted{Call: call, Class: tool.Pure},
 		tool.CallFinished{Call: call, Result: "42", DurationUS: 5})
-	w.write(t, events.Agent, pid, agent.StepSettled{Step: 1, After: agent.After{LLM: 2, Tool: 3}}, agent.StepGranted{Step: 2})
-	w.write(t, events.LLM, pid, llm.CallStarted{Call: two, Model: "replay/x"},
+	w.write(tb, events.Agent, pid, agent.StepSettled{Step: 1, After: agent.After{LLM: 2, Tool: 3}}, agent.StepGranted{Step: 2})
+	w.write(tb, events.LLM, pid, llm.CallStarted{Call: two, Model: "replay/x"},
 		llm.CallFinished{Call: two, Model: "replay/x", Message: chat.Text(chat.Assistant, "42"), Usage: usage})
-	w.write(t, events.Agent, pid, agent.StepSettled{Step: 2, After: agent.After{LLM: 4, Tool: 3}}, end)
+	w.write(tb, events.Agent, pid, agent.StepSettled{Step: 2, After: agent.After{LLM: 4, Tool: 3}}, end)
 }
 
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func until(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
+			tb.Fatalf("%s: not within 30 s", what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
 // dump is the bytes of all trajectories and steps.
-func (w *world) dump(t testing.TB) string {
-	t.Helper()
+func (w *world) dump(tb testing.TB) string {
+	tb.Helper()
 	var out string
-	err := w.admin.QueryRow(t.Context(), `SELECT coalesce((SELECT string_agg(t::text, e'\n' ORDER BY pid) FROM learning.trajectories t), '')
+	err := w.admin.QueryRow(tb.Context(), `SELECT coalesce((SELECT string_agg(t::text, e'\n' ORDER BY pid) FROM learning.trajectories t), '')
 		|| coalesce((SELECT string_agg(s::text, e'\n' ORDER BY pid, step) FROM learning.steps s), '')`).Scan(&out)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
 
 // count is the number a query gives.
-func (w *world) count(t testing.TB, sql string) int {
-	t.Helper()
+func (w *world) count(tb testing.TB, sql string) int {
+	tb.Helper()
 	var n int
-	if err := w.admin.QueryRow(t.Context(), sql).Scan(&n); err != nil {
-		t.Fatal(fmt.Errorf("%s: %w", sql, err))
+	if err := w.admin.QueryRow(tb.Context(), sql).Scan(&n); err != nil {
+		tb.Fatal(fmt.Errorf("%s: %w", sql, err))
 	}
 	return n
 }

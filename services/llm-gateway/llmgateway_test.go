@@ -143,8 +143,10 @@ func TestKillCutsTheConnection(t *testing.T) {
 	w.tell(t, w.space, pid, window(1, 0, "openai/tiny", question(), nil)...)
 	<-up.began
 	w.tell(t, w.agent, pid, agent.Terminated{Reason: "killed", Signal: "kill"})
+	committed := time.Now()
 	select {
-	case <-up.gone:
+	case at := <-up.gone:
+		t.Logf("the engine was free %s after the commit of agent.terminated", at.Sub(committed))
 	case <-time.After(patience):
 		t.Fatal("the engine is still busy")
 	}

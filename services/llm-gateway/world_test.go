@@ -268,4 +268,3 @@ func last[E events.Event](t *testing.T, evs []events.Event) E {
 }
 
 func newPID() string { return "p" + strings.ReplaceAll(uuid.NewString(), "-", "")[:26] }
-

@@ -88,6 +88,21 @@ func components(b *bytes.Buffer, types []events.Type) {
       contentType: application/json
       payload:
         type: object
+        required: [call_id, attempt, offset, text, reset]
+        properties:
+          call_id:
+            type: string
+            description: '"<pid>/<step>/0"'
+          attempt:
+            type: integer
+          offset:
+            type: integer
+            description: of text in the attempt's text, in bytes
+          text:
+            type: string
+          reset:
+            type: boolean
+            description: 'forget all text of this call: it begins again'
       bindings:
         $ref: '#/components/messageBindings/subject'
   messageBindings:

@@ -78,7 +78,7 @@ func firstZero(v reflect.Value, path string) string {
 	if v.IsZero() {
 		return path
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the others hold nothing below them
 	case reflect.Pointer:
 		return firstZero(v.Elem(), path)
 	case reflect.Struct:
@@ -102,7 +102,6 @@ func firstZero(v reflect.Value, path string) string {
 				return zero
 			}
 		}
-	default:
 	}
 	return ""
 }

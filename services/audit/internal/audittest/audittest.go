@@ -31,16 +31,16 @@ type Env struct {
 }
 
 // New makes the database. Pools are closed when t ends.
-func New(t testing.TB) *Env {
-	t.Helper()
-	url := testkit.Postgres(t)
+func New(tb testing.TB) *Env {
+	tb.Helper()
+	url := testkit.Postgres(tb)
 	harness, err := service.Migrations()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	own, err := store.Migrations()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	services := []eventstore.Service{
 		{Name: "audit", Family: events.Audit, Password: "x", Migrations: []fs.FS{harness, own}},
@@ -48,34 +48,34 @@ func New(t testing.TB) *Env {
 	}
 	for try := 1; ; try++ {
 		// Roles belong to the whole cluster: set-ups of databases side by side can meet there.
-		err := eventstore.Setup(t.Context(), url, Partitions, services)
+		err := eventstore.Setup(tb.Context(), url, Partitions, services)
 		if err == nil {
 			break
 		}
 		if try == 20 {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	login := func(service string) *pgxpool.Pool {
 		to := url
 		if service != "" {
 			if to, err = eventstore.ServiceURL(url, service, "x"); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
-		pool, err := pgxpool.New(t.Context(), to)
+		pool, err := pgxpool.New(tb.Context(), to)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Cleanup(pool.Close)
+		tb.Cleanup(pool.Close)
 		return pool
 	}
 	return &Env{Admin: login(""), Audit: login("audit"), llm: login("llm")}
 }
 
 // Write puts n events with random bodies into the event store, spread over streams, and returns them.
-func (e *Env) Write(t testing.TB, n int) []events.Record {
-	t.Helper()
+func (e *Env) Write(tb testing.TB, n int) []events.Record {
+	tb.Helper()
 	var b eventstore.Batch
 	prefix := uuid.NewString()[:8]
 	const streams = 7
@@ -84,7 +84,7 @@ func (e *Env) Write(t testing.TB, n int) []events.Record {
 		for i := s; i < n; i += streams {
 			id, err := uuid.NewV7()
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			a.Records = append(a.Records, events.Record{
 				ID: id.String(), Kind: "llm.call_refused", SchemaVersion: 1, Time: time.Now().UTC().Truncate(time.Microsecond),
@@ -95,20 +95,20 @@ func (e *Env) Write(t testing.TB, n int) []events.Record {
 	}
 	var p pgx.Batch
 	b.Queue(&p)
-	if err := e.llm.SendBatch(t.Context(), &p).Close(); err != nil {
-		t.Fatal(err)
+	if err := e.llm.SendBatch(tb.Context(), &p).Close(); err != nil {
+		tb.Fatal(err)
 	}
-	recs, err := eventstore.ReadAll(t.Context(), e.Admin, 0, 1<<62, 1<<30)
+	recs, err := eventstore.ReadAll(tb.Context(), e.Admin, 0, 1<<62, 1<<30)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return recs[len(recs)-n:]
 }
 
 // Log appends records to the audit log in one statement and moves the service's positions, as the
 // service does.
-func (e *Env) Log(t testing.TB, recs []events.Record) {
-	t.Helper()
+func (e *Env) Log(tb testing.TB, recs []events.Record) {
+	tb.Helper()
 	var p pgx.Batch
 	var b store.Batch
 	for i := range recs {
@@ -119,7 +119,7 @@ func (e *Env) Log(t testing.TB, recs []events.Record) {
 	}
 	sql, args := b.Statement()
 	p.Queue(sql, args...)
-	if err := e.Audit.SendBatch(context.WithoutCancel(t.Context()), &p).Close(); err != nil {
-		t.Fatal(err)
+	if err := e.Audit.SendBatch(context.WithoutCancel(tb.Context()), &p).Close(); err != nil {
+		tb.Fatal(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/services/audit/internal/core"
 	"github.com/agentos-kernel/agentos/services/audit/internal/store"
@@ -15,13 +14,15 @@ import (
 
 // Config is what the loop needs; all of it.
 type Config struct {
-	DB       store.Execer
-	Sign     func(text string) (string, error)
-	Do       func(ctx context.Context, tenant, subject string, cmd any) (any, error) // Runtime.Do
+	// Sign makes a head over all leaves, if there are new ones, and returns the newest head.
+	Sign func(ctx context.Context) (store.Head, error)
+	// Announce tells everybody about a head; the same one may be told again.
+	Announce func(ctx context.Context, cmd core.AnnounceHead) error
 	Logger   *slog.Logger
-	Every    time.Duration // least time between two heads
-	Announce time.Duration // least time between two announcements
-	Idle     time.Duration // how often to look without having been told: other replicas append too
+
+	SignEvery     time.Duration // least time between two heads
+	AnnounceEvery time.Duration // least time between two announcements
+	Idle          time.Duration // how often to look without having been told: other replicas append too
 }
 
 // Loop signs a head when the log has grown.
@@ -43,56 +44,47 @@ func (l *Loop) Changed() {
 
 // Run signs until ctx ends. A head that cannot be signed is logged and tried again.
 func (l *Loop) Run(ctx context.Context) error {
-	var announced time.Time
-	var pending store.Head
-	idle := time.NewTicker(l.cfg.Idle)
-	defer idle.Stop()
+	var told int64 // size of the newest head announced
+	var at time.Time
 	failing := false
-	for {
-		head, _, err := store.Sign(ctx, l.cfg.DB, l.cfg.Sign)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && !failing:
+	for ctx.Err() == nil {
+		head, err := l.cfg.Sign(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
 			l.cfg.Logger.ErrorContext(ctx, "cannot sign the audit log", "error", err, "fix", fault.FixOf(err))
-		case err == nil && head.Size > pending.Size:
-			pending = head
 		}
 		failing = err != nil
-		wait := l.cfg.Every
-		if pending.Size > 0 && time.Since(announced) >= l.cfg.Announce {
-			l.announce(ctx, pending)
-			announced, pending.Size = time.Now(), 0
-		}
-		if !l.pause(ctx, wait) {
-			return nil
-		}
-		if pending.Size == 0 && !failing {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-l.changed:
-			case <-idle.C:
+		if !failing && ctx.Err() == nil && head.Size > told && time.Since(at) >= l.cfg.AnnounceEvery {
+			if l.announce(ctx, head) {
+				told = head.Size
 			}
+			at = time.Now()
+		}
+		wait(ctx, l.cfg.SignEvery, nil)
+		if !failing && head.Size <= told {
+			wait(ctx, l.cfg.Idle, l.changed)
 		}
 	}
+	return nil
 }
 
-// pause waits and reports whether to go on.
-func (l *Loop) pause(ctx context.Context, d time.Duration) bool {
+// wait ends after d, with ctx, or when something comes from early.
+func wait(ctx context.Context, d time.Duration, early <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
 	case <-timer.C:
-		return true
+	case <-early:
 	}
 }
 
-func (l *Loop) announce(ctx context.Context, h store.Head) {
+func (l *Loop) announce(ctx context.Context, h store.Head) bool {
 	cmd := core.AnnounceHead{Size: h.Size, Root: hex.EncodeToString(h.Root[:]), Note: h.Note}
-	if _, err := l.cfg.Do(ctx, events.DefaultTenant, core.Subject, cmd); err != nil && ctx.Err() == nil {
-		l.cfg.Logger.WarnContext(ctx, "cannot announce the head", "error", err)
+	if err := l.cfg.Announce(ctx, cmd); err != nil {
+		if ctx.Err() == nil {
+			l.cfg.Logger.WarnContext(ctx, "cannot announce the head", "error", err)
+		}
+		return false
 	}
+	return true
 }

@@ -125,15 +125,19 @@ func Hashes(ctx context.Context, q eventstore.Querier) tlog.HashReader {
 		if err != nil {
 			return nil, eventstore.Classify(op, err)
 		}
+		defer rows.Close()
 		found := make(map[int64]tlog.Hash, len(indexes))
-		var index int64
-		var hash []byte
-		if _, err := pgx.ForEachRow(rows, []any{&index, &hash}, func() error {
+		for rows.Next() {
+			var index int64
+			var hash []byte
+			if err := rows.Scan(&index, &hash); err != nil {
+				return nil, eventstore.Classify(op, err)
+			}
 			if len(hash) == tlog.HashSize { // another length was not written by us: as good as missing
 				found[index] = tlog.Hash(hash)
 			}
-			return nil
-		}); err != nil {
+		}
+		if err := rows.Err(); err != nil {
 			return nil, eventstore.Classify(op, err)
 		}
 		out := make([]tlog.Hash, len(indexes))

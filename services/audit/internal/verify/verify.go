@@ -205,14 +205,17 @@ func (v *verifier) hashes(ctx context.Context, from, to int64) (map[int64][]byte
 	if err != nil {
 		return nil, eventstore.Classify("audit.verify", err)
 	}
+	defer rows.Close()
 	out := make(map[int64][]byte, to-from)
-	var index int64
-	var hash []byte
-	_, err = pgx.ForEachRow(rows, []any{&index, &hash}, func() error {
-		out[index] = bytes.Clone(hash)
-		return nil
-	})
-	return out, eventstore.Classify("audit.verify", err)
+	for rows.Next() {
+		var index int64
+		var hash []byte
+		if err := rows.Scan(&index, &hash); err != nil {
+			return nil, eventstore.Classify("audit.verify", err)
+		}
+		out[index] = hash
+	}
+	return out, eventstore.Classify("audit.verify", rows.Err())
 }
 
 // check compares the leaf with the columns beside it and with the event store.
@@ -242,15 +245,10 @@ func (v *verifier) head(ctx context.Context, eventID string) error {
 	h := v.heads[0]
 	v.heads = v.heads[1:]
 	index := h.Size - 1
-	signed, err := note.Open([]byte(h.Note), v.keys)
-	if err != nil {
-		v.bad(index, eventID, "the head over %d entries is not signed by this log's key", h.Size)
-		return nil
-	}
-	size, root, err := tree.ParseHead(signed.Text)
+	size, root, reason := v.open(h)
 	switch {
-	case err != nil:
-		v.bad(index, eventID, "the head over %d entries cannot be read", h.Size)
+	case reason != "":
+		v.bad(index, eventID, "the head over %d entries %s", h.Size, reason)
 	case size != h.Size || root != h.Root:
 		v.bad(index, eventID, "the head over %d entries differs from what was signed", h.Size)
 	case root != v.tree.Root():
@@ -261,4 +259,16 @@ func (v *verifier) head(ctx context.Context, eventID string) error {
 		return v.nextHeads(ctx)
 	}
 	return nil
+}
+
+// open verifies a head's signature and reads what was signed; reason says why it cannot.
+func (v *verifier) open(h store.Head) (size int64, root tlog.Hash, reason string) {
+	signed, err := note.Open([]byte(h.Note), v.keys)
+	if err != nil {
+		return 0, tlog.Hash{}, "is not signed by this log's key"
+	}
+	if size, root, err = tree.ParseHead(signed.Text); err != nil {
+		return 0, tlog.Hash{}, "cannot be read"
+	}
+	return size, root, ""
 }

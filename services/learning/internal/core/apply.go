@@ -109,12 +109,10 @@ func applyAgent(h *Head, s *Step, r *events.Record, e agent.Event) {
 		h.Usage.Steps++
 		s.SettledAt = r.Time.UTC()
 	case agent.CallObserved:
-		switch events.Family(e.Family) {
-		case events.LLM:
+		if events.Family(e.Family) == events.LLM {
 			h.owe(agent.After{LLM: e.Version})
-		case events.Tool:
+		} else {
 			h.owe(agent.After{Tool: e.Version})
-		default:
 		}
 	case agent.MessageReceived:
 		h.Messages++

@@ -81,10 +81,17 @@ func streams() *rapid.Generator[[][]fact] {
 		n := step.Draw(t, "step")
 		after := agent.After{LLM: version.Draw(t, "llm"), Tool: version.Draw(t, "tool")}
 		return rapid.SampledFrom([]events.Event{
-			agent.StepGranted{Step: n, After: after}, agent.StepSettled{Step: n, After: after},
-			agent.CallObserved{Step: n, Family: "llm", Version: after.LLM}, agent.CallObserved{Step: n, Family: "tool", Version: after.Tool},
-			agent.MessageReceived{}, agent.MessageDelivered{MessageID: "m", Content: text.Draw(t, "content"), Step: n},
-			agent.Waiting{}, agent.SignalReceived{}, agent.Completed{Result: text.Draw(t, "result")}, agent.Failed{Reason: "x"}, agent.Terminated{},
+			agent.StepGranted{Step: n, After: after},
+			agent.StepSettled{Step: n, After: after},
+			agent.CallObserved{Step: n, Family: "llm", Version: after.LLM},
+			agent.CallObserved{Step: n, Family: "tool", Version: after.Tool},
+			agent.MessageReceived{},
+			agent.MessageDelivered{MessageID: "m", Content: text.Draw(t, "content"), Step: n},
+			agent.Waiting{},
+			agent.SignalReceived{},
+			agent.Completed{Result: text.Draw(t, "result")},
+			agent.Failed{Reason: "x"},
+			agent.Terminated{},
 		}).Draw(t, "event")
 	})
 	contexts := rapid.Custom(func(t *rapid.T) events.Event {
@@ -98,16 +105,24 @@ func streams() *rapid.Generator[[][]fact] {
 		c := llm.Call{ID: fmt.Sprintf("%s/%d/0", pid, n), Step: n, Attempt: rapid.IntRange(1, 3).Draw(t, "attempt")}
 		u := usage.Draw(t, "usage")
 		return rapid.SampledFrom([]events.Event{
-			llm.CallStarted{Call: c, Lost: u}, llm.CallRefused{Call: c}, llm.CallFailed{Call: c, Usage: u}, llm.CallCancelled{Call: c, Usage: u},
-			llm.CallFinished{Call: c, Message: chat.Text(chat.Assistant, text.Draw(t, "reply")), Usage: u}, llm.CatalogPublished{},
+			llm.CallStarted{Call: c, Lost: u},
+			llm.CallRefused{Call: c},
+			llm.CallFailed{Call: c, Usage: u},
+			llm.CallCancelled{Call: c, Usage: u},
+			llm.CallFinished{Call: c, Message: chat.Text(chat.Assistant, text.Draw(t, "reply")), Usage: u},
+			llm.CatalogPublished{},
 		}).Draw(t, "event")
 	})
 	tools := rapid.Custom(func(t *rapid.T) events.Event {
 		n, i := step.Draw(t, "step"), rapid.IntRange(0, 2).Draw(t, "index")
 		c := tool.Call{ID: fmt.Sprintf("%s/%d/%d", pid, n, i), Step: n, Index: i, Attempt: 1}
 		return rapid.SampledFrom([]events.Event{
-			tool.CallDecided{Call: c, Decision: tool.Allow}, tool.CallStarted{Call: c}, tool.CallFinished{Call: c, DurationUS: 3},
-			tool.CallFailed{Call: c, Reason: "r"}, tool.CallCancelled{Call: c}, tool.RegistryPublished{},
+			tool.CallDecided{Call: c, Decision: tool.Allow},
+			tool.CallStarted{Call: c},
+			tool.CallFinished{Call: c, DurationUS: 3},
+			tool.CallFailed{Call: c, Reason: "r"},
+			tool.CallCancelled{Call: c},
+			tool.RegistryPublished{},
 		}).Draw(t, "event")
 	})
 	return rapid.Custom(func(t *rapid.T) [][]fact {

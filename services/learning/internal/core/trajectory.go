@@ -144,10 +144,8 @@ type ToolCall struct {
 
 // Relevant reports whether the fold uses events of a kind; of others only the consumer's position moves.
 func Relevant(kind string) bool {
-	switch events.FamilyOf(kind) {
-	case events.Audit, events.Learning:
+	if f := events.FamilyOf(kind); f == events.Audit || f == events.Learning {
 		return false
-	default:
 	}
 	switch kind {
 	case "context.page_written", "llm.catalog_published", "tool.registry_published":

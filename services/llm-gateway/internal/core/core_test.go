@@ -54,8 +54,8 @@ func TestStartIsClampedOrRefused(t *testing.T) {
 		{"rest of the context", func(c *core.Start) { c.ContextTokens = 120 }, 20, "", ""},
 		{"context full", func(c *core.Start) { c.ContextTokens = 100 }, 0, "quota", "larger context"},
 		{"rest of the money", func(c *core.Start) { c.RemainingMicro = 100 + 70 }, 7, "", ""},
-		{"money for the prompt only", func(c *core.Start) { c.RemainingMicro = 105 }, 0, "quota", "max_cost_micro_usd"},
-		{"no money", func(c *core.Start) { c.RemainingMicro = 0 }, 0, "quota", "max_cost_micro_usd"},
+		{"money for the prompt only", func(c *core.Start) { c.RemainingMicro = 105 }, 0, "quota", "max_cost_usd"},
+		{"no money", func(c *core.Start) { c.RemainingMicro = 0 }, 0, "quota", "max_cost_usd"},
 		{"free model, no money", func(c *core.Start) { c.RemainingMicro, c.Price = 0, core.Price{Known: true} }, 50, "", ""},
 		{"unknown price, cost limit", func(c *core.Start) { c.RemainingMicro, c.Price = 1e6, core.Price{} }, 0, "denied", "price of openai/m is unknown"},
 		{"unknown price, no limit", func(c *core.Start) { c.Price = core.Price{} }, 50, "", ""},
@@ -291,7 +291,7 @@ func TestAReservationNeverPassesTheBudget(t *testing.T) {
 			if c.RemainingTokens >= 0 && started.ReservedTokens > c.RemainingTokens {
 				t.Fatalf("reserved %d of %d tokens", started.ReservedTokens, c.RemainingTokens)
 			}
-			if c.RemainingMicro >= 0 && started.ReservedMicro > c.RemainingMicro+1 { // prompt and output are rounded up apart
+			if c.RemainingMicro >= 0 && started.ReservedMicro > c.RemainingMicro {
 				t.Fatalf("reserved %d of %d", started.ReservedMicro, c.RemainingMicro)
 			}
 			if c.ContextTokens > 0 && started.ReservedTokens > int64(c.ContextTokens) {

@@ -109,12 +109,12 @@ func affordable(c Start) (int64, *Refusal) {
 	if c.RemainingMicro >= 0 {
 		if !c.Price.Known {
 			return 0, &Refusal{Code: fault.Denied.String(), Reason: fmt.Sprintf("the price of %s is unknown and the agent has "+
-				"a cost limit, which could not be kept; remove max_cost_micro_usd or use a model with a known price (see /v1/models)", c.Model)}
+				"a cost limit, which could not be kept; remove max_cost_usd or use a model with a known price (see /v1/models)", c.Model)}
 		}
 		buys := c.Price.Affordable(c.RemainingMicro, c.PromptTokens)
 		if buys < 1 {
 			return 0, quota("the cost budget is used up: %d millionths of a dollar are left, less than the prompt and one token cost; "+
-				"start the agent with a larger max_cost_micro_usd", c.RemainingMicro)
+				"start the agent with a larger max_cost_usd", c.RemainingMicro)
 		}
 		most = min(most, buys)
 	}

@@ -75,6 +75,7 @@ func TestDecisions(t *testing.T) {
 		{"tool calls keep the step open", running, observe(reply(1, 1, 2)), []string{"call_observed"}},
 		{"the first of two results keeps it open", append(slices.Clone(running), reply(1, 1, 2)), observe(result(1, 1)), []string{"call_observed"}},
 		{"the last result settles it", append(slices.Clone(running), reply(1, 1, 2), result(1, 1)), observe(result(1, 2)), []string{"call_observed", "step_settled"}},
+		{"a result heard before its reply counts", append(slices.Clone(running), result(1, 1)), observe(reply(1, 1, 1)), []string{"call_observed", "step_settled"}},
 		{"a duplicate changes nothing", append(slices.Clone(running), reply(1, 1, 2)), observe(reply(1, 1, 2)), []string{}},
 		{"the end of a recording completes", talking, observe(refused), []string{"call_observed", "step_settled", "completed"}},
 		{"a failed model call fails the process", running, observe(failed), []string{"call_observed", "step_settled", "failed"}},

@@ -173,7 +173,7 @@ func Observe(s State, o agent.CallObserved, now time.Time) []events.Event {
 		return out
 	}
 	s = Evolve(s, o)
-	if !s.ModelDone || s.ToolsLeft > 0 {
+	if !s.stepDone() {
 		return out
 	}
 	settled := agent.StepSettled{Step: s.Step, Usage: s.StepUsage, After: s.After}

@@ -45,7 +45,7 @@ type State struct {
 	Epoch     int                // grants of older epochs must not start
 	After     agent.After        // versions of the llm and tool streams seen
 	ModelDone bool               // the current step's model call has ended
-	ToolsLeft int                // tool calls of the current step still open
+	ToolsDone int                // tool calls of the current step that have ended; may run ahead of ModelDone
 	Outcome   agent.CallObserved // how the current step's model call ended
 	StepUsage agent.Usage
 	Usage     agent.Usage // of all settled steps, and of what was observed since
@@ -61,6 +61,10 @@ type State struct {
 
 // Exists reports whether the process was spawned.
 func (s State) Exists() bool { return s.Status != "" }
+
+// stepDone reports whether all calls of the current step have ended. Facts of two topics come in any
+// order: a tool's result may be heard before the reply that asked for it.
+func (s State) stepDone() bool { return s.ModelDone && s.ToolsDone >= s.Outcome.ToolCalls }
 
 // InStep reports whether a granted step has not been settled.
 func (s State) InStep() bool { return s.Status == Running }
@@ -108,7 +112,7 @@ func Evolve(s State, e events.Event) State {
 		s.Spawn, s.Status = e, Ready
 	case agent.StepGranted:
 		s.Status, s.Step, s.Epoch = Running, e.Step, e.Epoch
-		s.ModelDone, s.ToolsLeft, s.StepUsage, s.Outcome = false, 0, agent.Usage{Steps: 1}, agent.CallObserved{}
+		s.ModelDone, s.ToolsDone, s.StepUsage, s.Outcome = false, 0, agent.Usage{Steps: 1}, agent.CallObserved{}
 		s.Usage.Steps++
 	case agent.CallObserved:
 		s = observe(s, e)
@@ -145,7 +149,7 @@ func observe(s State, e agent.CallObserved) State {
 	if e.Family == string(events.LLM) {
 		s.After.LLM = max(s.After.LLM, e.Version)
 		if e.Step == s.Step {
-			s.ModelDone, s.ToolsLeft, s.Outcome = true, e.ToolCalls, e
+			s.ModelDone, s.Outcome = true, e
 			if e.Outcome == Finished && e.Answer != "" {
 				s.Answer = e.Answer
 			}
@@ -153,8 +157,8 @@ func observe(s State, e agent.CallObserved) State {
 		return s
 	}
 	s.After.Tool = max(s.After.Tool, e.Version)
-	if e.Step == s.Step && s.ToolsLeft > 0 {
-		s.ToolsLeft--
+	if e.Step == s.Step {
+		s.ToolsDone++
 	}
 	return s
 }

@@ -136,7 +136,8 @@ func TestAnswersInAllShapes(t *testing.T) {
 			stream(`{"choices":[{"delta":{"role":"assistant","content":""}}]}`, text("Hel"), text("lo"), stop,
 				`{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":1}}}`, "[DONE]"),
 			chat.Message{Content: str("Hello")},
-			llm.Usage{InputTokens: 9, CachedTokens: 4, OutputTokens: 2, ReasoningTokens: 1}, "stop",
+			llm.Usage{InputTokens: 9, CachedTokens: 4, OutputTokens: 2, ReasoningTokens: 1},
+			"stop",
 		},
 		{
 			"two tool calls interleaved by index",
@@ -144,13 +145,17 @@ func TestAnswersInAllShapes(t *testing.T) {
 				`{"choices":[{"delta":{"tool_calls":[{"index":1,"id":"b","function":{"name":"weather","arguments":"{\"ci"}}]}}]}`,
 				`{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":\"Bern\"}"}},{"index":1,"function":{"arguments":"ty\":\"Rome\"}"}}]}}]}`,
 				`{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}`, "[DONE]"),
-			chat.Message{ToolCalls: both}, llm.Usage{}, "tool_calls",
+			chat.Message{ToolCalls: both},
+			llm.Usage{},
+			"tool_calls",
 		},
 		{
 			"two tool calls under one index, arguments as objects (Ollama)",
 			stream(`{"choices":[{"delta":{"content":"","tool_calls":[{"index":0,"id":"a","function":{"name":"weather","arguments":{"city":"Bern"}}}]}}]}`,
 				`{"choices":[{"delta":{"content":"","tool_calls":[{"index":0,"id":"b","function":{"name":"weather","arguments":{"city":"Rome"}}}]},"finish_reason":"tool_calls"}]}`, "[DONE]"),
-			chat.Message{Content: str(""), ToolCalls: both}, llm.Usage{}, "tool_calls",
+			chat.Message{Content: str(""), ToolCalls: both},
+			llm.Usage{},
+			"tool_calls",
 		},
 		{
 			"not streamed, two tool calls without index",
@@ -158,7 +163,9 @@ func TestAnswersInAllShapes(t *testing.T) {
 				{"id":"a","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Bern\"}"}},
 				{"id":"b","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Rome\"}"}}]}}],"usage":{"prompt_tokens":5,"completion_tokens":6}}`,
 				"Content-Type", "application/json"),
-			chat.Message{ToolCalls: both}, llm.Usage{InputTokens: 5, OutputTokens: 6}, "tool_calls",
+			chat.Message{ToolCalls: both},
+			llm.Usage{InputTokens: 5, OutputTokens: 6},
+			"tool_calls",
 		},
 		{
 			"DeepSeek: keep-alives, null usage, reasoning, usage in the finish chunk with choices",
@@ -169,12 +176,16 @@ func TestAnswersInAllShapes(t *testing.T) {
 					`{"choices":[{"delta":{"content":"4","reasoning_content":null}}],"usage":null}`,
 					`{"choices":[{"delta":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_cache_hit_tokens":5,"prompt_cache_miss_tokens":2}}`, "[DONE]")(w, r)
 			},
-			chat.Message{Content: str("4"), Reasoning: str("hm")}, llm.Usage{InputTokens: 7, OutputTokens: 3, CachedTokens: 5}, "stop",
+			chat.Message{Content: str("4"), Reasoning: str("hm")},
+			llm.Usage{InputTokens: 7, OutputTokens: 3, CachedTokens: 5},
+			"stop",
 		},
 		{
 			"Kimi: usage in the choice, cached tokens at the top",
 			stream(text("x"), `{"choices":[{"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":8,"completion_tokens":1,"cached_tokens":6}}]}`, "[DONE]"),
-			chat.Message{Content: str("x")}, llm.Usage{InputTokens: 8, OutputTokens: 1, CachedTokens: 6}, "stop",
+			chat.Message{Content: str("x")},
+			llm.Usage{InputTokens: 8, OutputTokens: 1, CachedTokens: 6},
+			"stop",
 		},
 		{
 			"no [DONE] but a finish, CRLF",
@@ -182,12 +193,16 @@ func TestAnswersInAllShapes(t *testing.T) {
 				w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 				fmt.Fprintf(w, "event: x\r\ndata:%s\r\n\r\ndata: %s\r\n\r\n", text("x"), stop)
 			},
-			chat.Message{Content: str("x")}, llm.Usage{}, "stop",
+			chat.Message{Content: str("x")},
+			llm.Usage{},
+			"stop",
 		},
 		{
 			"all tokens went into reasoning",
 			stream(`{"choices":[{"delta":{"content":"","refusal":null}}]}`, `{"choices":[{"delta":{},"finish_reason":"length"}]}`, "[DONE]"),
-			chat.Message{Content: str("")}, llm.Usage{}, "length",
+			chat.Message{Content: str("")},
+			llm.Usage{},
+			"length",
 		},
 	}
 	for _, tc := range tests {
@@ -295,7 +310,9 @@ func TestWaitsAreWhatTheServerAsksFor(t *testing.T) {
 			t.Parallel()
 			srv, _ := script(t, status(429, "{}", tc.header...), stream(text("ok"), stop, "[DONE]"))
 			var waited []time.Duration
-			p := provider(t, srv.URL, func(c *openai.Config) { c.Wait = func(_ context.Context, d time.Duration) { waited = append(waited, d) } })
+			p := provider(t, srv.URL, func(c *openai.Config) {
+				c.Wait = func(_ context.Context, d time.Duration) { waited = append(waited, d) }
+			})
 			if _, _, err := complete(t, p); err != nil || len(waited) != 1 || waited[0] < tc.least || waited[0] > tc.most {
 				t.Errorf("waited %v: %v", waited, err)
 			}
