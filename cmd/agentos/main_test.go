@@ -55,7 +55,7 @@ func TestServerDown(t *testing.T) { //nolint:paralleltest // sets environment va
 	}
 }
 
-func TestExitCodes(t *testing.T) { //nolint:paralleltest // sets environment variables
+func TestExitCodes(t *testing.T) {
 	srv, err := serveFake(&fake{})
 	if err != nil {
 		t.Fatal(err)

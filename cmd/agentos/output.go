@@ -76,6 +76,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
+// milliseconds prints a duration known to the millisecond.
+func milliseconds(n int64) string {
+	if n == 0 {
+		return "<1ms"
+	}
+	return span(time.Duration(n) * time.Millisecond)
+}
+
 // clip makes text fit one line of a terminal: it is shortened, and control characters, which could
 // steer the terminal, become spaces.
 func clip(s string, limit int) string {

@@ -31,7 +31,7 @@ func (e *verbError) Unwrap() error { return e.err }
 // execute runs one command line and gives the exit code: 0, or that of the error's kind.
 func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	a := &app{now: time.Now, connect: connect}
-	root := newRoot(a)
+	root := newRoot(a) //nolint:contextcheck // cobra hands ctx to the verbs, see ExecuteContext
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -40,8 +40,7 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Wr
 	if err == nil {
 		return 0
 	}
-	var work *verbError
-	if !errors.As(err, &work) {
+	if _, work := errors.AsType[*verbError](err); !work {
 		a.json = a.json || slices.Contains(args, "--json") // flags behind the wrong one were not read
 		err = fault.New(fault.Invalid, "", err.Error()).WithFix("see agentos help, or add --help to the verb")
 	}
@@ -92,9 +91,8 @@ func verb(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command
 
 // report tells an error to a person, or with --json to a program, on the error output.
 func (a *app) report(w io.Writer, err error) {
-	var known *fault.Error
 	msg := err.Error()
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
 		msg = describe(known)
 	}
 	fix := fault.FixOf(err)
@@ -110,11 +108,10 @@ func (a *app) report(w io.Writer, err error) {
 
 // describe is the message of a fault with its causes, without the names of operations.
 func describe(e *fault.Error) string {
-	var cause *fault.Error
-	switch {
-	case e.Err == nil:
+	if e.Err == nil {
 		return e.Msg
-	case errors.As(e.Err, &cause):
+	}
+	if cause, ok := errors.AsType[*fault.Error](e.Err); ok {
 		return e.Msg + ": " + describe(cause)
 	}
 	return e.Msg + ": " + e.Err.Error()

@@ -181,11 +181,15 @@ func modelSummary(ev llm.Event) string {
 	case llm.CallRefused:
 		return fmt.Sprintf("step %d: %s: %s", e.Call.Step, e.Code, clip(e.Reason, textWidth))
 	case llm.CallFinished:
-		wants := ""
-		for i, call := range e.Message.ToolCalls {
-			wants += []string{", wants ", ", "}[min(i, 1)] + clip(call.Function.Name, textWidth)
+		said := fmt.Sprintf("step %d: %s, %s", e.Call.Step, usage(e.Usage), milliseconds(e.DurationMS))
+		if len(e.Message.ToolCalls) == 0 {
+			return said
 		}
-		return fmt.Sprintf("step %d: %s, %s%s", e.Call.Step, usage(e.Usage), span(time.Duration(e.DurationMS)*time.Millisecond), wants)
+		names := make([]string, 0, len(e.Message.ToolCalls))
+		for _, call := range e.Message.ToolCalls {
+			names = append(names, clip(call.Function.Name, textWidth))
+		}
+		return said + ", wants " + strings.Join(names, ", ")
 	case llm.CallFailed:
 		return fmt.Sprintf("step %d: %s: %s", e.Call.Step, e.Code, clip(e.Reason, textWidth))
 	case llm.CallCancelled:
@@ -211,7 +215,7 @@ func toolSummary(ev tool.Event) string {
 	}
 	switch e := ev.(type) {
 	case tool.CallDecided:
-		if e.Reason == "" {
+		if e.Decision == tool.Allow || e.Reason == "" { // that an ordinary call is allowed needs no explanation
 			return fmt.Sprintf("%s: %s", of(e.Call), e.Decision)
 		}
 		return fmt.Sprintf("%s: %s, %s", of(e.Call), e.Decision, clip(e.Reason, textWidth))
@@ -230,7 +234,7 @@ func toolSummary(ev tool.Event) string {
 }
 
 func auditSummary(ev audit.Event) string {
-	switch e := ev.(type) {
+	switch e := ev.(type) { //nolint:gocritic // a fold: it grows with its family
 	case audit.HeadSigned:
 		return fmt.Sprintf("%d entries, root %s", e.Size, e.Root)
 	}
@@ -238,7 +242,7 @@ func auditSummary(ev audit.Event) string {
 }
 
 func learningSummary(ev learning.Event) string {
-	switch e := ev.(type) {
+	switch e := ev.(type) { //nolint:gocritic // a fold: it grows with its family
 	case learning.TrajectoryClosed:
 		return fmt.Sprintf("%s: %s after %d steps", clip(e.Name, textWidth), e.Outcome, e.Steps)
 	}

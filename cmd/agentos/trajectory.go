@@ -64,7 +64,7 @@ func stepRows(step api.TrajectoryStep) [][]string {
 	if m := step.ModelCall; m != nil {
 		rows = append(rows, []string{
 			number, m.Model, m.Outcome, tokenCount(m.InputTokens, m.Counted), tokenCount(m.OutputTokens, m.Counted),
-			usd(m.CostUSD), span(time.Duration(m.DurationMs) * time.Millisecond), clip(firstText(m.Reason, m.FinishReason), 60),
+			usd(m.CostUSD), milliseconds(m.DurationMs), clip(firstText(m.Reason, m.FinishReason), 60),
 		})
 	}
 	for _, call := range step.ToolCalls {

@@ -111,3 +111,11 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestTwoTypesOfOneName(t *testing.T) {
+	t.Parallel()
+	types := catalog.Types()
+	if _, err := events.NewRegistry(append(types, types[0])...); err == nil {
+		t.Error("a kind registered twice is accepted")
+	}
+}

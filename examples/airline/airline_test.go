@@ -35,7 +35,7 @@ func convert(t *testing.T) *cassette.Cassette {
 
 func unzip(t *testing.T, path string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(path) //nolint:gosec // a file of the example
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestSchemasAreTrueToTheCalls(t *testing.T) {
 				if err := json.Unmarshal([]byte(call.Function.Arguments), &args); err != nil {
 					t.Fatal(err)
 				}
-				if err := entry.schema.Validate(map[string]any(args)); err != nil {
+				if err := entry.schema.Validate(args); err != nil {
 					t.Errorf("%s: %s(%s): %v", conv.ID, call.Function.Name, call.Function.Arguments, err)
 				}
 				entry.calls++

@@ -46,7 +46,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("ready after %.2f s at %s\n", k.startup.Seconds(), c.URL())
-	d := demo{client: c, kernel: k, examples: filepath.Join(root, "examples"), runs: filepath.Join(root, ".run")}
+	d := demo{client: c, kernel: k, bin: filepath.Join(root, "bin"), examples: filepath.Join(root, "examples"), runs: filepath.Join(root, ".run")}
 	if err := d.report(ctx); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ The kernel keeps serving at %s until Ctrl-C. In another terminal:
   bin/agentos logs -f PID        what one of them does
   bin/agentos trajectory PID     its steps
   bin/agentos audit verify       check the audit log
-  bin/agentos run --model MODEL --tools calculator "What is 17% of 2,340?"
+  bin/agentos run --model MODEL --tools calculator "What is 17 percent of 2,340?"
 `, c.URL())
 	return k.wait(ctx)
 }

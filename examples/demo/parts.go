@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/agentos-kernel/agentos/api"
 	"github.com/agentos-kernel/agentos/examples/drive"
+	"github.com/agentos-kernel/agentos/examples/report"
 	"github.com/agentos-kernel/agentos/libs/cassette"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -18,6 +20,7 @@ import (
 
 type demo struct {
 	client   *client.Client
+	bin      string // folder of the binary
 	kernel   *kernel
 	examples string
 	runs     string // workspaces of the demonstration
@@ -32,42 +35,28 @@ func (d *demo) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	spec, err := reportSpec(d.examples)
-	if err != nil {
-		return err
+	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "agentos"), "run", "-f", filepath.Join(d.examples, "report", report.AgentFile), //nolint:gosec // our own binary
+		"--model", model, "--workspace", workspace)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fault.Wrap(fault.Internal, "demo", "the task did not complete; it says why above", err)
 	}
-	spec.Model, spec.Workspace = model, workspace
-	agent, err := d.client.Spawn(ctx, spec)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("accepted %.2f s after the start: %s\n", time.Since(d.kernel.began).Seconds(), agent.PID)
-	p := printer{}
-	if err := d.client.Follow(ctx, agent.PID, 0, false, p.event); err != nil {
-		return err
-	}
-	agent, err = d.client.Agent(ctx, agent.PID)
-	if err != nil {
-		return err
-	}
-	if agent.State != api.StateCompleted {
-		reason := string(agent.State)
-		if agent.Error != nil {
-			reason = agent.Error.Reason
+	for agent, err := range d.client.Agents(ctx, client.AgentFilter{}) {
+		if err != nil {
+			return err
 		}
-		return fault.Newf(fault.Internal, "demo", "the task did not complete: %s", reason)
+		fmt.Printf("accepted %.2f s after the kernel was started\n", agent.CreatedAt.Sub(d.kernel.began).Seconds())
+		break
 	}
-	counted := ""
-	if agent.Usage.Counted {
-		counted = " (counted by the kernel, not billed)"
-	}
-	fmt.Printf("answer: %s\n", strings.TrimSpace(agent.Result))
-	fmt.Printf("steps %d, tool calls %d, tokens %d in / %d out%s, cost $%.6f\n", agent.Usage.Steps, agent.Usage.ToolCalls,
-		agent.Usage.InputTokens, agent.Usage.OutputTokens, counted, agent.CostUSD)
-	if _, err := os.Stat(filepath.Join(workspace, "report.md")); err == nil {
-		fmt.Printf("report: %s\n", filepath.Join(workspace, "report.md"))
+	if out := filepath.Join(workspace, report.OutputFile); exists(out) {
+		fmt.Println("report: " + out)
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // model is a real model when one is found, else the example's script of answers.

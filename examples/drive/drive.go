@@ -28,6 +28,7 @@ type Report struct {
 	Processes   int
 	Identical   int // transcripts equal to the recording, message for message
 	Completed   int
+	PIDs        []string
 	ModelCalls  int
 	ToolCalls   int
 	Input       int64
@@ -81,6 +82,7 @@ func (r *Report) add(o outcome) {
 	if o.agent.State == api.StateCompleted {
 		r.Completed++
 	}
+	r.PIDs = append(r.PIDs, o.agent.PID)
 	r.ModelCalls += o.agent.Usage.ModelCalls
 	r.ToolCalls += o.agent.Usage.ToolCalls
 	r.Input += o.agent.Usage.InputTokens
@@ -120,7 +122,7 @@ func runOne(ctx context.Context, c *client.Client, name string, conv cassette.Co
 	}
 	key := o.Prefix + "/" + conv.ID
 	var spawned api.Agent
-	err := insist(ctx, func() (err error) {
+	err := Insist(ctx, func() (err error) {
 		spawned, err = c.Spawn(client.WithKey(ctx, key), api.AgentSpec{
 			Name: name, System: system, Task: users[0], Mode: api.ModeConversation, Model: "replay/" + name,
 			Tools: []string{"replay/" + name}, Limits: api.Limits{MaxSteps: 500, MaxTokens: 50_000_000},
@@ -146,7 +148,7 @@ func runOne(ctx context.Context, c *client.Client, name string, conv cassette.Co
 				return fault.Newf(fault.Internal, "drive", "%s waits for a message the recording does not have", spawned.PID)
 			}
 			next := received
-			return insist(ctx, func() error {
+			return Insist(ctx, func() error {
 				_, err := c.Send(client.WithKey(ctx, fmt.Sprintf("%s/%d", key, next)), spawned.PID, users[next])
 				return err
 			})
@@ -160,7 +162,7 @@ func runOne(ctx context.Context, c *client.Client, name string, conv cassette.Co
 }
 
 func finish(ctx context.Context, c *client.Client, pid string, conv cassette.Conversation, clock *stepClock) (out outcome, err error) {
-	err = insist(ctx, func() (err error) {
+	err = Insist(ctx, func() (err error) {
 		if out.agent, err = c.Agent(ctx, pid); err != nil {
 			return err
 		}
@@ -207,8 +209,8 @@ func difference(pid string, conv cassette.Conversation, got api.Context) string 
 // insistFor bounds how long a kernel may be away: longer than any restart should take.
 const insistFor = 2 * time.Minute
 
-// insist repeats what failed because the kernel is away.
-func insist(ctx context.Context, f func() error) error {
+// Insist repeats what failed because the kernel is away.
+func Insist(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(insistFor)
 	for {
 		err := f()

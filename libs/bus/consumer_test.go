@@ -112,11 +112,11 @@ func (r *recorder) Handle(ctx context.Context, shard int, msgs []*message.Messag
 		return err
 	}
 	for _, m := range msgs {
-		if p := bus.MessagePartition(m.Context()); p != shard {
+		if p := bus.MessagePartition(m.Context()); p != shard { //nolint:contextcheck // a message has its own
 			r.t.Errorf("shard %d got a message of partition %d", shard, p)
 		}
-		r.seen[bus.MessageTopic(m.Context())+" "+m.UUID]++
-		checkNext(r.t, r.next, m)
+		r.seen[bus.MessageTopic(m.Context())+" "+m.UUID]++ //nolint:contextcheck // a message has its own
+		checkNext(r.t, r.next, m)                          //nolint:contextcheck // a message has its own
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func TestConsumerGetsAllTopicsOfAShardInOrder(t *testing.T) {
 		if len(msgs) > cfg.Window {
 			t.Errorf("batch of %d", len(msgs))
 		}
-		if bus.MessageTopic(msgs[0].Context()) != bus.MessageTopic(msgs[len(msgs)-1].Context()) {
+		if bus.MessageTopic(msgs[0].Context()) != bus.MessageTopic(msgs[len(msgs)-1].Context()) { //nolint:contextcheck // a message has its own
 			mixed.Store(true)
 		}
 		return nil

@@ -57,7 +57,7 @@ func (l *ledger) handler(name string) funcHandler {
 	return func(_ context.Context, shard int, msgs []*message.Message) error {
 		l.enter(shard, name)
 		time.Sleep(time.Millisecond)
-		l.leave(shard, msgs)
+		l.leave(shard, msgs) //nolint:contextcheck // a message has its own
 		return nil
 	}
 }
@@ -208,7 +208,7 @@ func TestBrokerRestart(t *testing.T) {
 	tail := newLedger()
 	tailed := make(chan error)
 	go func() {
-		tailed <- bus.Tail(ctx, cfg, topics, bus.Oldest, func(m *message.Message) { tail.leave(0, []*message.Message{m}) })
+		tailed <- bus.Tail(ctx, cfg, topics, bus.Oldest, func(m *message.Message) { tail.leave(0, []*message.Message{m}) }) //nolint:contextcheck // a message has its own
 	}()
 	end := make(chan struct{})
 	total := make(chan int)

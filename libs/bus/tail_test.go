@@ -38,7 +38,7 @@ func TestTailFromNewest(t *testing.T) {
 	var inside, count atomic.Int32
 	next := map[string]int{}
 	go func() {
-		ended <- bus.Tail(ctx, cfg, []string{"a", "b"}, bus.Newest, func(m *message.Message) {
+		ended <- bus.Tail(ctx, cfg, []string{"a", "b"}, bus.Newest, func(m *message.Message) { //nolint:contextcheck // a message has its own
 			if inside.Add(1) != 1 {
 				t.Error("two calls at a time")
 			}

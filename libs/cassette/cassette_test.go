@@ -286,7 +286,7 @@ func FuzzRead(f *testing.F) {
 
 func ExampleIndex() {
 	ask := []chat.Message{chat.Text(chat.User, "2 + 2?")}
-	recorded := append(ask, chat.Text(chat.Assistant, "4"))
+	recorded := []chat.Message{ask[0], chat.Text(chat.Assistant, "4")}
 	x, err := cassette.NewIndex(script("sums", recorded))
 	if err != nil {
 		fmt.Println(err)

@@ -29,7 +29,7 @@ func TestRedactorTakesOutWhatLooksLikeAKey(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	headers := map[string]string{
+	headers := map[string]string{ //nolint:gosec // made up: to be redacted
 		"Authorization: Basic dXNlcjpwYXNzd29yZA==":             "Authorization: Basic [REDACTED]",
 		"authorization: Bearer abc":                             "authorization: Bearer [REDACTED]",
 		`{"Authorization": "Bearer abcdef123456"}`:              `{"Authorization": "Bearer [REDACTED]"}`,

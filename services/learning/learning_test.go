@@ -14,6 +14,7 @@ import (
 	"github.com/agentos-kernel/agentos/api"
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
+	"github.com/agentos-kernel/agentos/events/llm"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/httpserver"
 	"github.com/agentos-kernel/agentos/services/learning"
@@ -165,5 +166,28 @@ func TestReplayRange(t *testing.T) {
 	}
 	if got, err := learning.Replay(t.Context(), w.pool, w.reg, learning.ReplayOptions{Tenant: "other"}); err != nil || got.Events != 0 {
 		t.Errorf("another tenant: %+v, %v", got, err)
+	}
+}
+
+// A killed process has a model call in flight that ends after its end: the trajectory waits for it.
+func TestKilledInMidCall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const pid = "pk"
+	call := llm.Call{ID: pid + "/1/0", Step: 1, Attempt: 1}
+	w.write(t, events.Agent, pid, agent.Spawned{Name: "alpha", Model: "replay/x"}, agent.StepGranted{Step: 1},
+		agent.Terminated{Reason: "killed", Signal: "kill"})
+	w.write(t, events.LLM, pid, llm.CallStarted{Call: call, Model: "replay/x"},
+		llm.CallCancelled{Call: call, Reason: "killed", Usage: llm.Usage{InputTokens: 5, CostMicroUSD: 9}})
+	_, stop := w.start(t)
+	defer stop()
+	until(t, "one closed trajectory", func() bool { return w.count(t, closedSQL) == 1 })
+	var data []byte
+	if err := w.admin.QueryRow(t.Context(), `SELECT data FROM eventstore.events WHERE kind = 'learning.trajectory_closed'`).Scan(&data); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"name":"alpha","outcome":"terminated","steps":0,"tool_calls":0,"input_tokens":5,"output_tokens":0,"cost_micro_usd":9}`
+	if string(data) != want {
+		t.Errorf("got %s\nwant %s", data, want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,20 +35,20 @@ func newUpstream(t *testing.T) *upstream {
 	u := &upstream{began: make(chan struct{}, 100), gone: make(chan time.Time, 100)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, `{"data":[{"id":"tiny","max_model_len":4096}]}`)
+		_, _ = fmt.Fprint(w, `{"data":[{"id":"tiny","max_model_len":4096}]}`)
 	})
 	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
 		u.requests.Add(1)
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, `data: {"choices":[{"delta":{"role":"assistant","content":"Hello"}}]}`+"\n\n")
-		w.(http.Flusher).Flush()
+		_, _ = fmt.Fprint(w, `data: {"choices":[{"delta":{"role":"assistant","content":"Hello"}}]}`+"\n\n")
+		_ = http.NewResponseController(w).Flush()
 		u.began <- struct{}{}
 		if u.hang.Load() {
 			<-r.Context().Done()
 			u.gone <- time.Now()
 			return
 		}
-		fmt.Fprint(w, `data: {"choices":[{"delta":{"content":" you"},"finish_reason":"stop"}]}`+"\n\n"+
+		_, _ = fmt.Fprint(w, `data: {"choices":[{"delta":{"content":" you"},"finish_reason":"stop"}]}`+"\n\n"+
 			`data: {"choices":[],"usage":{"prompt_tokens":30,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":20}}}`+"\n\ndata: [DONE]\n\n")
 	})
 	u.Server = httptest.NewServer(mux)
@@ -78,7 +79,7 @@ func TestCallIsMadeOnceAndAccountedFor(t *testing.T) {
 		t.Errorf("usage %+v, want %+v", done.Usage, want)
 	}
 	// The next step appends to the window; the same window again, and one of an older epoch, start nothing.
-	second := append(first, done.Message, chat.Text(chat.User, "again"))
+	second := slices.Concat(first, []chat.Message{done.Message, chat.Text(chat.User, "again")})
 	evs2 := window(2, 2, "openai/tiny", second, nil)
 	w.tell(t, w.space, pid, evs2...)
 	w.calls(t, pid, 2)
@@ -111,6 +112,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			pid := newPID()
 			w.tell(t, w.space, pid, window(1, 0, tc.model, question(), tc.change)...)
 			got := last[llm.CallRefused](t, w.calls(t, pid, 1))
@@ -119,9 +121,11 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			}
 		})
 	}
-	if up.requests.Load() != 0 {
-		t.Errorf("%d requests were sent", up.requests.Load())
-	}
+	t.Cleanup(func() {
+		if up.requests.Load() != 0 {
+			t.Errorf("%d requests were sent", up.requests.Load())
+		}
+	})
 }
 
 func TestDamagedWindowFailsTheCall(t *testing.T) {
@@ -194,7 +198,7 @@ func TestReplayRunsToTheEndOfTheRecording(t *testing.T) {
 	recorded := append(question(), chat.Text(chat.Assistant, "Hello"), chat.Text(chat.User, "stop"))
 	b := cassette.NewBuilder(cassette.Header{Name: "hello", Origin: cassette.OriginScript})
 	b.Add("one", recorded, nil)
-	f, err := os.Create(filepath.Join(folder, "hello.jsonl"))
+	f, err := os.Create(filepath.Join(folder, "hello.jsonl")) //nolint:gosec // in a folder of the test
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ type Infra struct {
 
 // InfraConfig says what to start.
 type InfraConfig struct {
-	Home        string   // data folder, made with mode 0700
+	Home        string   // data folder, made with mode 0711: the account Postgres runs under must pass through it
 	DatabaseURL string   // a Postgres of yours; empty: the embedded one
 	Brokers     []string // a Kafka of yours; empty: the embedded broker
 	Partitions  int      // 0: 4 on the embedded broker, 12 on Kafka
@@ -57,7 +57,7 @@ const infraFile = "infra.json"
 
 // StartInfra starts what is not given, and makes schemas, roles and topics.
 func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
-	if err := os.MkdirAll(cfg.Home, 0o700); err != nil {
+	if err := os.MkdirAll(cfg.Home, 0o711); err != nil {
 		return nil, fault.Wrap(fault.Invalid, "stack.infra", "cannot make the data folder", err).
 			WithFix("set AGENTOS_HOME to a folder you can write")
 	}

@@ -4,6 +4,7 @@ package handle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/agentos-kernel/agentos/events"
@@ -26,6 +27,7 @@ type Handler struct {
 
 	mu    sync.Mutex
 	procs map[store.Key]*process
+	gen   int // counts assignments; what is older must be read again
 }
 
 // process is a trajectory as it is after everything handled so far.
@@ -34,6 +36,7 @@ type process struct {
 	head  core.Head
 	steps map[int]*core.Step
 	unit  *service.Unit // the batch that has changed it; nil when it is as stored
+	gen   int           // assignment in which it was read
 }
 
 // New makes a handler.
@@ -41,11 +44,13 @@ func New() *Handler {
 	return &Handler{streams: service.NewStreams(events.Learning, core.Evolve), procs: map[store.Key]*process{}}
 }
 
-// Assigned implements service.Definition.Assigned: another replica may have written meanwhile.
+// Assigned implements service.Definition.Assigned: another replica may have written meanwhile. What a
+// running batch has changed stays until the batch ends.
 func (h *Handler) Assigned(context.Context, []int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	clear(h.procs)
+	h.gen++
+	maps.DeleteFunc(h.procs, func(_ store.Key, p *process) bool { return p.unit == nil })
 	return nil
 }
 
@@ -86,11 +91,9 @@ func (h *Handler) write(ctx context.Context, u *service.Unit, p *process, step *
 			return err
 		}
 	}
-	var stream *service.Stream[core.State]
-	if p.head.Whole() {
-		if stream, err = h.streams.Load(ctx, u, p.key.Tenant, p.key.PID); err != nil {
-			return err
-		}
+	stream, err := h.closing(ctx, u, p)
+	if err != nil {
+		return err
 	}
 	name := p.key.Tenant + "/" + p.key.PID
 	u.Once("head/"+name, head.SQL, head.Args...)
@@ -105,15 +108,29 @@ func (h *Handler) write(ctx context.Context, u *service.Unit, p *process, step *
 	return nil
 }
 
+// closing is the process's own stream when its trajectory may be closed, else nil. A process that was
+// killed may have calls its own stream does not speak of: they are waited for as far as they are stored.
+func (h *Handler) closing(ctx context.Context, u *service.Unit, p *process) (*service.Stream[core.State], error) {
+	if !p.head.Whole() {
+		return nil, nil
+	}
+	behind, err := store.Behind(ctx, u.DB(), p.key, p.head.Seen)
+	if err != nil || behind {
+		return nil, err
+	}
+	return h.streams.Load(ctx, u, p.key.Tenant, p.key.PID)
+}
+
 // process is the trajectory of a process bound to this batch: kept when it commits, read again when not.
 func (h *Handler) process(ctx context.Context, u *service.Unit, key store.Key) (*process, error) {
 	p := h.get(key)
 	if p == nil || (p.unit != u && (p.unit != nil || !u.Owned())) {
+		gen := h.generation() // before the read: an assignment during it makes the read too old
 		head, err := store.Head(ctx, u.DB(), key)
 		if err != nil {
 			return nil, err
 		}
-		p = &process{key: key, head: head, steps: map[int]*core.Step{}}
+		p = &process{key: key, head: head, steps: map[int]*core.Step{}, gen: gen}
 	}
 	if p.unit == u {
 		return p, nil
@@ -137,6 +154,12 @@ func (p *process) step(ctx context.Context, u *service.Unit, n int) (*core.Step,
 	}
 	p.steps[n] = &s
 	return &s, nil
+}
+
+func (h *Handler) generation() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.gen
 }
 
 func (h *Handler) get(key store.Key) *process {
@@ -173,7 +196,7 @@ func (h *Handler) settle(p *process) {
 			delete(p.steps, n)
 		}
 	}
-	if p.head.Whole() && h.procs[p.key] == p {
+	if (p.head.Whole() || p.gen != h.gen) && h.procs[p.key] == p {
 		delete(h.procs, p.key)
 	}
 }

@@ -84,6 +84,15 @@ func Step(ctx context.Context, q eventstore.Querier, k Key, n int) (core.Step, e
 		k.Tenant, k.PID, n), &s)
 }
 
+// Behind reports whether the event store has model or tool calls of the process that are still to come.
+func Behind(ctx context.Context, q eventstore.Querier, k Key, seen core.Seen) (bool, error) {
+	var behind bool
+	err := q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM eventstore.streams
+		WHERE tenant = $1 AND ((stream = $2 AND version > $3) OR (stream = $4 AND version > $5)))`,
+		k.Tenant, events.LLM.Stream(k.PID), seen.LLM, events.Tool.Stream(k.PID), seen.Tool).Scan(&behind)
+	return behind, eventstore.Classify("learning.behind", err)
+}
+
 func one(row pgx.Row, into any) error {
 	var doc []byte
 	err := row.Scan(&doc)

@@ -35,13 +35,13 @@ type Job struct {
 	Limit        time.Duration // of the whole attempt; 0: none
 }
 
-// errEnded is the cause of a cancelled call.
-type errEnded struct{ reason string }
+// endedError is the cause of a cancelled call.
+type endedError struct{ reason string }
 
-func (e errEnded) Error() string { return e.reason }
+func (e endedError) Error() string { return e.reason }
 
 // Ended is the cause to cancel a call with when nobody wants its answer any more.
-func Ended(reason string) error { return errEnded{reason} }
+func Ended(reason string) error { return endedError{reason} }
 
 // Calls runs jobs. It is safe for concurrent use.
 type Calls struct {
@@ -127,7 +127,7 @@ func (c *Calls) Run(ctx context.Context, tenant, callID string, attempt int) cor
 	}
 	took := c.now().Sub(start)
 	end := outcome(ctx, j, reply, err, took)
-	record(span, j, reply, end, err)
+	record(span, reply, end, err)
 	if err != nil && fault.KindOf(err) != fault.Canceled {
 		c.log.WarnContext(ctx, "model call failed", "call_id", callID, "attempt", attempt, "model", j.Model,
 			"kind", fault.KindOf(err).String(), "tries", reply.Tries)
@@ -138,7 +138,7 @@ func (c *Calls) Run(ctx context.Context, tenant, callID string, attempt int) cor
 // outcome is how a call ended.
 func outcome(ctx context.Context, j Job, reply provider.Reply, err error, took time.Duration) core.Command {
 	u := charge(j, reply, err)
-	var ended errEnded
+	var ended endedError
 	switch {
 	case err == nil:
 		return core.Finish{
@@ -161,8 +161,7 @@ func outcome(ctx context.Context, j Job, reply provider.Reply, err error, took t
 // Reason is an error for people: what went wrong and how to mend it. Causes stay in the log.
 func Reason(err error) string {
 	msg := err.Error()
-	var f *fault.Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
 		msg = f.Msg
 	}
 	if fix := fault.FixOf(err); fix != "" {

@@ -16,7 +16,7 @@ import (
 // span begins the span of a provider call. Names are those of the OpenTelemetry conventions for
 // generative AI, v1.41 (development status); prompts and answers are not recorded.
 func (c *Calls) span(ctx context.Context, j Job) (context.Context, trace.Span) {
-	return c.tracer.Start(ctx, "chat "+j.Request.Model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+	return c.tracer.Start(ctx, "chat "+j.Request.Model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes( //nolint:spancheck // Run ends it
 		attribute.String("gen_ai.operation.name", "chat"),
 		attribute.String("gen_ai.provider.name", j.ProviderName),
 		attribute.String("gen_ai.request.model", j.Request.Model),
@@ -29,7 +29,7 @@ func (c *Calls) span(ctx context.Context, j Job) (context.Context, trace.Span) {
 }
 
 // record writes the outcome into the span.
-func record(span trace.Span, j Job, reply provider.Reply, end core.Command, err error) {
+func record(span trace.Span, reply provider.Reply, end core.Command, err error) {
 	if !span.IsRecording() {
 		return
 	}

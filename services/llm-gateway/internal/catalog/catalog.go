@@ -100,7 +100,7 @@ func (c *Catalog) Resolve(model string) (Target, error) {
 	}
 	for _, s := range c.rows {
 		if s.Name == name {
-			return c.target(s, model, id)
+			return c.target(s, id)
 		}
 	}
 	e := fault.Newf(fault.NotFound, op, "no provider %q is set up", name)
@@ -110,7 +110,7 @@ func (c *Catalog) Resolve(model string) (Target, error) {
 	return Target{}, e.WithFix("GET /v1/models lists the models that can be named")
 }
 
-func (c *Catalog) target(s *server, model, id string) (Target, error) {
+func (c *Catalog) target(s *server, id string) (Target, error) {
 	const op = "catalog.resolve"
 	s.mu.Lock()
 	found, ids := s.found, s.ids

@@ -83,7 +83,7 @@ func TestEnginesAreOfferedWhileTheyAnswer(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprint(w, `{"data":[{"id":"qwen:3b"},{"id":"llama","max_model_len":8192},{"id":""}]}`)
+		_, _ = fmt.Fprint(w, `{"data":[{"id":"qwen:3b"},{"id":"llama","max_model_len":8192},{"id":""}]}`)
 	}))
 	t.Cleanup(srv.Close)
 	c := newCatalog(t, t.TempDir(), catalog.Row{Name: "ollama", BaseURL: srv.URL + "/v1", OnlyFound: true})

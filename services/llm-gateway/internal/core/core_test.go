@@ -109,11 +109,11 @@ func TestStaleWindowsStartNothing(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			got := ""
+			var kinds []string
 			for _, e := range core.Decide(tc.state, tc.cmd) {
-				got += e.Kind()
+				kinds = append(kinds, e.Kind())
 			}
-			if got != tc.kinds {
+			if got := strings.Join(kinds, " "); got != tc.kinds {
 				t.Errorf("got %q, want %q", got, tc.kinds)
 			}
 		})

@@ -63,7 +63,7 @@ func (h *Handler) takeOver(ctx context.Context, u *service.Unit, in *service.Inp
 	}
 	facts := core.Decide(st.State, cmd)
 	st.Append(facts...)
-	if !h.launch(u, job, facts) {
+	if !h.launch(u, job, facts) { //nolint:contextcheck // a call outlives the batch that starts it
 		h.Effects.Done(u, e)
 	}
 	return nil

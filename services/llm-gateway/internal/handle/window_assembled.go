@@ -45,7 +45,7 @@ func (h *Handler) windowAssembled(ctx context.Context, u *service.Unit, in *serv
 	}
 	facts := core.Decide(st.State, cmd)
 	st.Append(facts...)
-	h.launch(u, job, facts)
+	h.launch(u, job, facts) //nolint:contextcheck // a call outlives the batch that starts it
 	return nil
 }
 

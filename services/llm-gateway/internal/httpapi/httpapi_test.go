@@ -25,7 +25,7 @@ func TestListModels(t *testing.T) {
 	}))
 	get := func(path string) (got map[string]any) {
 		rec := httptest.NewRecorder()
-		e.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		e.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 		if rec.Code != http.StatusOK || json.Unmarshal(rec.Body.Bytes(), &got) != nil {
 			t.Fatalf("status %d: %s", rec.Code, rec.Body)
 		}

@@ -9,6 +9,7 @@ package window
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/agentos-kernel/agentos/events"
@@ -93,7 +94,7 @@ func (s *Space) Messages() ([]chat.Message, error) {
 		return nil, fault.New(fault.Internal, op, fmt.Sprintf("the window of step %d has the hash %s, its messages have %s",
 			s.Window.Step, s.Window.Hash, got))
 	}
-	return s.messages[:len(s.messages):len(s.messages)], nil
+	return slices.Clip(s.messages), nil
 }
 
 // pageOverhead is roughly what a page costs in memory beside its text: map entry, headers, hashes.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -250,7 +251,7 @@ func appendTo(b **strings.Builder, s string) {
 	if *b == nil {
 		*b = &strings.Builder{}
 	}
-	(*b).WriteString(s)
+	_, _ = (*b).WriteString(s) // a Builder never fails
 }
 
 // mergeCall takes in a piece of a tool call. Pieces belong together by index; a server that gives all
@@ -279,8 +280,7 @@ func (a *answer) find(c callPiece) *partialCall {
 		}
 		return a.newCall(len(a.calls))
 	}
-	for i := len(a.calls) - 1; i >= 0; i-- {
-		call := a.calls[i]
+	for _, call := range slices.Backward(a.calls) {
 		if call.index != *c.Index {
 			continue
 		}

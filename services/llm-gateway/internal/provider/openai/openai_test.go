@@ -71,7 +71,7 @@ func stream(frames ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for _, f := range frames {
-			fmt.Fprintf(w, "data: %s\n\n", f)
+			_, _ = fmt.Fprintf(w, "data: %s\n\n", f)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func status(code int, body string, header ...string) http.HandlerFunc {
 			w.Header().Set(header[i], header[i+1])
 		}
 		w.WriteHeader(code)
-		fmt.Fprint(w, body)
+		_, _ = fmt.Fprint(w, body)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestAnswersInAllShapes(t *testing.T) {
 			"DeepSeek: keep-alives, null usage, reasoning, usage in the finish chunk with choices",
 			func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream")
-				fmt.Fprint(w, ": keep-alive\n\n: keep-alive\n\n")
+				_, _ = fmt.Fprint(w, ": keep-alive\n\n: keep-alive\n\n")
 				stream(`{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}],"usage":null}`,
 					`{"choices":[{"delta":{"content":"4","reasoning_content":null}}],"usage":null}`,
 					`{"choices":[{"delta":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_cache_hit_tokens":5,"prompt_cache_miss_tokens":2}}`, "[DONE]")(w, r)
@@ -191,7 +191,7 @@ func TestAnswersInAllShapes(t *testing.T) {
 			"no [DONE] but a finish, CRLF",
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-				fmt.Fprintf(w, "event: x\r\ndata:%s\r\n\r\ndata: %s\r\n\r\n", text("x"), stop)
+				_, _ = fmt.Fprintf(w, "event: x\r\ndata:%s\r\n\r\ndata: %s\r\n\r\n", text("x"), stop)
 			},
 			chat.Message{Content: str("x")},
 			llm.Usage{},
@@ -325,7 +325,7 @@ func TestSilenceEndsATry(t *testing.T) {
 	silent := func(first string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
-			fmt.Fprint(w, first)
+			_, _ = fmt.Fprint(w, first)
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}
@@ -405,7 +405,7 @@ func TestLargeAnswersAreRefused(t *testing.T) {
 
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
