@@ -132,33 +132,48 @@ func runOne(ctx context.Context, c *client.Client, name string, conv cassette.Co
 	if err != nil {
 		return outcome{}, err
 	}
-	var out outcome
-	clock := newStepClock()
-	received := 1
-	err = c.Follow(ctx, spawned.PID, 0, false, func(m client.Message) error {
-		if m.Event == nil {
-			return nil
-		}
-		clock.see(*m.Event)
-		switch m.Event.Kind {
-		case "agent.message_received":
-			received++
-		case "agent.waiting":
-			if received >= len(users) {
-				return fault.Newf(fault.Internal, "drive", "%s waits for a message the recording does not have", spawned.PID)
-			}
-			next := received
-			return Insist(ctx, func() error {
-				_, err := c.Send(client.WithKey(ctx, fmt.Sprintf("%s/%d", key, next)), spawned.PID, users[next])
-				return err
-			})
-		}
-		return nil
-	})
+	f := &conversation{client: c, pid: spawned.PID, key: key, users: users, received: 1, clock: newStepClock()}
+	// A kernel that is restarted ends the stream; it goes on behind the last event seen.
+	err = Insist(ctx, func() error { return c.Follow(ctx, f.pid, f.after, false, func(m client.Message) error { return f.see(ctx, m) }) })
 	if err != nil {
-		return out, err
+		return outcome{}, err
 	}
-	return finish(ctx, c, spawned.PID, conv, clock)
+	return finish(ctx, c, spawned.PID, conv, f.clock)
+}
+
+// conversation is one process while it is driven.
+type conversation struct {
+	client   *client.Client
+	pid, key string
+	users    []string // the recorded user turns
+	received int      // of them, by the process
+	after    int64    // position of the last event seen
+	clock    *stepClock
+}
+
+// see takes one event; a process that waits is sent its next user turn.
+func (f *conversation) see(ctx context.Context, m client.Message) error {
+	if m.Event == nil {
+		return nil
+	}
+	switch m.Event.Kind {
+	case "agent.message_received":
+		f.received++
+	case "agent.waiting":
+		if f.received >= len(f.users) {
+			return fault.Newf(fault.Internal, "drive", "%s waits for a message the recording does not have", f.pid)
+		}
+		err := Insist(ctx, func() error {
+			_, err := f.client.Send(client.WithKey(ctx, fmt.Sprintf("%s/%d", f.key, f.received)), f.pid, f.users[f.received])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	f.clock.see(*m.Event)
+	f.after = m.Event.Position
+	return nil
 }
 
 func finish(ctx context.Context, c *client.Client, pid string, conv cassette.Conversation, clock *stepClock) (out outcome, err error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -79,8 +80,21 @@ func ofRouter(e *echo.HTTPError) Problem {
 	case http.StatusMethodNotAllowed:
 		p.Title, p.Detail = "Method not allowed", "this route does not take this method"
 		p.Fix = "the Allow header and GET /openapi.yaml list the methods"
+	case http.StatusBadRequest:
+		if name, ok := badParameter(p.Detail); ok {
+			p.Detail = "parameter " + name + " has the wrong format"
+		}
+		p.Fix = "GET /openapi.yaml says what parameters the route takes"
 	}
 	return p
+}
+
+// badParameter is the parameter that the generated binding complains about; the rest of its text names
+// functions of Go.
+func badParameter(msg string) (string, bool) {
+	rest, ok := strings.CutPrefix(msg, "Invalid format for parameter ")
+	name, _, _ := strings.Cut(rest, ":")
+	return name, ok
 }
 
 func tooLargeError(limit int64) error {

@@ -123,7 +123,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		fail("/inner-fix", fault.Wrap(fault.NotFound, "x.y", "no such thing", fault.New(fault.Invalid, "z", "m").WithFix("look")))
 		fail("/secret", fault.Wrap(fault.Unavailable, "x.y", "the database is away", secret))
 		fail("/unknown", secret)
-		fail("/binding", echo.NewHTTPError(http.StatusBadRequest, "Invalid format for parameter limit"))
+		fail("/binding", echo.NewHTTPError(http.StatusBadRequest, "Invalid format for parameter limit: strconv.ParseInt"))
 		g.GET("/panic", func(echo.Context) error { panic("boom") })
 		g.POST("/post", func(c echo.Context) error { return c.NoContent(http.StatusNoContent) })
 	})
@@ -135,7 +135,10 @@ func TestErrorsBecomeProblems(t *testing.T) {
 			Title: "Internal error", Status: 500, Code: "internal",
 			Detail: "something unexpected happened; the server's log says what",
 		},
-		"/binding": {Title: "Invalid request", Status: 400, Detail: "Invalid format for parameter limit", Code: "invalid"},
+		"/binding": {
+			Title: "Invalid request", Status: 400, Detail: "parameter limit has the wrong format", Code: "invalid",
+			Fix: "GET /openapi.yaml says what parameters the route takes",
+		},
 		"/panic":   {Title: "Internal error", Status: 500, Detail: "a defect stopped this request", Code: "internal"},
 		"/nothing": {Title: "Not found", Status: 404, Detail: "no such route", Code: "not_found", Fix: "GET /openapi.yaml lists the routes"},
 		"/post": {

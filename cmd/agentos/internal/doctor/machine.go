@@ -42,8 +42,8 @@ func folder(_ context.Context, cfg Config) []Check {
 		return one(name, Fail, cfg.Home+" is not a folder", fixHome)
 	case !writable(cfg.Home):
 		return one(name, Fail, cfg.Home+" cannot be written", fixHome)
-	case info.Mode().Perm()&0o077 != 0:
-		return one(name, Warn, fmt.Sprintf("others can look into %s (mode %04o)", cfg.Home, info.Mode().Perm()), "chmod 700 "+cfg.Home)
+	case info.Mode().Perm()&0o066 != 0: // to pass through is harmless, and the private Postgres may need it
+		return one(name, Warn, fmt.Sprintf("others can read %s (mode %04o)", cfg.Home, info.Mode().Perm()), "chmod 700 "+cfg.Home)
 	}
 	return one(name, OK, cfg.Home, "")
 }

@@ -3785,6 +3785,9 @@ func ParseGetAuditProofResponse(rsp *http.Response) (*GetAuditProofResponse, err
 		}
 		response.ApplicationProblemJSON503 = &dest
 
+	case rsp.StatusCode == 200:
+		// Content-type (text/plain) unsupported
+
 	}
 
 	switch {
