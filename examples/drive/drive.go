@@ -134,7 +134,9 @@ func runOne(ctx context.Context, c *client.Client, name string, conv cassette.Co
 	}
 	f := &conversation{client: c, pid: spawned.PID, key: key, users: users, received: 1, clock: newStepClock()}
 	// A kernel that is restarted ends the stream; it goes on behind the last event seen.
-	err = Insist(ctx, func() error { return c.Follow(ctx, f.pid, f.after, false, func(m client.Message) error { return f.see(ctx, m) }) })
+	err = Insist(ctx, func() error {
+		return c.Follow(ctx, f.pid, f.after, false, func(m client.Message) error { return f.see(ctx, m) })
+	})
 	if err != nil {
 		return outcome{}, err
 	}

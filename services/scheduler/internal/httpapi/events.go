@@ -36,7 +36,8 @@ func eventView(r events.Record) api.Event {
 // ListEvents implements GET /v1/agents/{pid}/events, as a page or as a stream.
 func (s *Server) ListEvents(c echo.Context, pid api.PID, params api.ListEventsParams) error {
 	ctx, tenant := c.Request().Context(), httpserver.Tenant(c)
-	if _, err := store.Get(ctx, s.db, tenant, pid); err != nil {
+	proc, err := store.Get(ctx, s.db, tenant, pid)
+	if err != nil {
 		return err
 	}
 	var after int64
@@ -44,7 +45,7 @@ func (s *Server) ListEvents(c echo.Context, pid api.PID, params api.ListEventsPa
 		after = *params.After
 	}
 	if httpserver.WantsStream(c) {
-		return s.follow(c, tenant, pid, after, params)
+		return s.follow(c, tenant, proc, after, params)
 	}
 	limit, err := httpserver.PageLimit(params.Limit)
 	if err != nil {
@@ -81,13 +82,16 @@ type follower struct {
 	tenant, pid string
 	after       int64
 	deltas      bool
-	ended       time.Time // when the process's end was sent
+	ended       time.Time // when the process's end was sent, or known from the start
 	attempt     map[string]int
 	skip        deltaID // deltas up to here were seen before a reconnect
 }
 
-func (s *Server) follow(c echo.Context, tenant, pid string, after int64, params api.ListEventsParams) error {
-	f := &follower{s: s, tenant: tenant, pid: pid, after: after, attempt: map[string]int{}}
+func (s *Server) follow(c echo.Context, tenant string, proc store.Process, after int64, params api.ListEventsParams) error {
+	f := &follower{s: s, tenant: tenant, pid: proc.PID, after: after, attempt: map[string]int{}}
+	if proc.State.Ended() {
+		f.ended = s.cfg.Now() // a client that comes back behind the last event must not wait for another
+	}
 	f.deltas = params.Deltas != nil && *params.Deltas
 	ctx := c.Request().Context()
 	if params.LastEventID != nil && *params.LastEventID != "" {
@@ -95,7 +99,7 @@ func (s *Server) follow(c echo.Context, tenant, pid string, after int64, params 
 			return err
 		}
 	}
-	f.sub = s.hub.Subscribe(pid)
+	f.sub = s.hub.Subscribe(f.pid)
 	defer f.sub.Close()
 	out, err := httpserver.SSE(c)
 	if err != nil {
@@ -177,7 +181,7 @@ func (f *follower) run(ctx context.Context) error {
 				}
 				return err
 			}
-			if !f.ended.IsZero() && f.s.cfg.Now().Sub(f.ended) > streamQuiet {
+			if again > 0 && !f.ended.IsZero() && f.s.cfg.Now().Sub(f.ended) > streamQuiet {
 				return nil
 			}
 			poll.Reset(again)
