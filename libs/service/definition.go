@@ -39,6 +39,9 @@ type Definition struct {
 	After func(in *Input) []Dependency
 	// Flush runs once per batch before the commit; optional.
 	Flush func(ctx context.Context, u *Unit) error
+	// Pace is the least time between two batches of a shard: a service nobody waits for saves work by
+	// handling many records at once. Default: none.
+	Pace time.Duration
 	// Assigned is called with the shards now owned, before their first batch; optional.
 	Assigned func(ctx context.Context, shards []int) error
 	// Routes adds the service's HTTP routes; optional.

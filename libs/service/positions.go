@@ -5,6 +5,7 @@ import (
 	"embed"
 	"io/fs"
 	"sort"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,7 +20,12 @@ var migrations embed.FS
 // service's own.
 func Migrations() (fs.FS, error) { return fs.Sub(migrations, "migrations") }
 
-// advance moves a consumer's position in one stream.
+// position is how far the consumer has come in one stream. What has no effect only moves at: it is
+// stored with the next commit that touches the stream, or by the flush a second later, so that facts a
+// service does not use cost no transaction. A crash in between hands them out again.
+type position struct{ at, stored int64 }
+
+// advance moves a consumer's stored position in one stream.
 type advance struct {
 	key      streamKey
 	from, to int64
@@ -60,7 +66,7 @@ func (s *shard) loadPositions(ctx context.Context, keys []streamKey) error {
 	tenant, stream := make([]string, len(keys)), make([]string, len(keys))
 	for i, k := range keys {
 		tenant[i], stream[i] = k.tenant, k.stream
-		s.pos[k] = 0
+		s.pos[k] = position{}
 	}
 	rows, err := s.rt.deps.DB.Query(ctx, `SELECT p.tenant, p.stream, p.version FROM positions p
 		JOIN unnest($1::text[], $2::text[]) AS k (tenant, stream) USING (tenant, stream)`, tenant, stream)
@@ -74,9 +80,53 @@ func (s *shard) loadPositions(ctx context.Context, keys []streamKey) error {
 		if err := rows.Scan(&k.tenant, &k.stream, &v); err != nil {
 			return eventstore.Classify("service.positions", err)
 		}
-		s.pos[k] = v
+		s.pos[k] = position{v, v}
 	}
 	return eventstore.Classify("service.positions", rows.Err())
+}
+
+// advanced notes where the batch has brought the consumer; stored says whether the database knows.
+func (s *shard) advanced(moves []advance, stored bool) {
+	for _, m := range moves {
+		if stored {
+			s.pos[m.key] = position{m.to, m.to}
+			delete(s.dirty, m.key)
+			continue
+		}
+		s.pos[m.key] = position{m.to, m.from}
+		s.dirty[m.key] = struct{}{}
+	}
+}
+
+// forget drops what is known of positions: they are read again when needed.
+func (s *shard) forget() {
+	clear(s.pos)
+	clear(s.dirty)
+}
+
+// flushEvery is how long a position may stay behind what was handled without effect.
+const flushEvery = time.Second
+
+// flush stores positions that moved without a commit. It is only a matter of work saved after a crash:
+// a failure is left to the next time.
+func (s *shard) flush(ctx context.Context) {
+	if len(s.dirty) == 0 {
+		return
+	}
+	if s.gen.Load() != s.seenGen {
+		s.forget()
+		return
+	}
+	moves := make([]advance, 0, len(s.dirty))
+	for k := range s.dirty {
+		moves = append(moves, advance{k, s.pos[k].stored, s.pos[k].at})
+	}
+	if err := s.commit(ctx, newUnit(s.rt, s.id, s.seenGen), moves); err != nil {
+		s.rt.log.DebugContext(ctx, "positions not stored", "shard", s.id, "error", err)
+		s.forget()
+		return
+	}
+	s.advanced(moves, true)
 }
 
 // sequencer puts the records of one batch into order.
@@ -90,7 +140,7 @@ type sequencer struct {
 // dropped, and what it has not delivered, or what an input rests on, is read from the event store.
 func (s *shard) sequence(ctx context.Context, inputs []*Input) ([]*Input, []advance, error) {
 	if len(s.pos) > positionsCached {
-		clear(s.pos)
+		s.forget()
 	}
 	if err := s.prefetch(ctx, inputs); err != nil {
 		return nil, nil, err
@@ -103,7 +153,7 @@ func (s *shard) sequence(ctx context.Context, inputs []*Input) ([]*Input, []adva
 	}
 	moves := make([]advance, 0, len(q.at))
 	for k, v := range q.at {
-		moves = append(moves, advance{k, s.pos[k], v})
+		moves = append(moves, advance{k, s.pos[k].stored, v})
 	}
 	return q.out, moves, nil
 }
@@ -120,7 +170,7 @@ func (s *shard) prefetch(ctx context.Context, inputs []*Input) error {
 			continue
 		}
 		if in.Record.StreamVersion == 1 && !s.doubt {
-			s.pos[k] = 0 // most likely new; if not, the commit finds out and the position is read
+			s.pos[k] = position{} // most likely new; if not, the commit finds out and the position is read
 			continue
 		}
 		unknown = append(unknown, k)
@@ -137,7 +187,7 @@ func (q *sequencer) last(ctx context.Context, k streamKey) (int64, error) {
 			return 0, err
 		}
 	}
-	return q.s.pos[k], nil
+	return q.s.pos[k].at, nil
 }
 
 func (q *sequencer) add(ctx context.Context, in *Input) error {

@@ -52,7 +52,7 @@ func New(def Definition, deps Deps) (*Runtime, error) {
 		metrics: newMetrics(deps.Metrics, def.Name), started: make(chan struct{}),
 	}
 	for i := range deps.Partitions {
-		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]int64{}})
+		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]position{}, dirty: map[streamKey]struct{}{}})
 	}
 	r.relay = newRelay(r)
 	topics := make([]string, 0, len(def.Consumes))
@@ -241,6 +241,9 @@ func (h *intake) Revoked(shards []int) {
 // Handle implements bus.Handler: it returns once the messages' effects are durable.
 func (h *intake) Handle(ctx context.Context, id int, msgs []*message.Message) error {
 	r := (*Runtime)(h)
+	if err := r.shards[id].pace(ctx, r.def.Pace); err != nil {
+		return err
+	}
 	inputs := make([]*Input, 0, len(msgs))
 	for _, m := range msgs {
 		rec, err := FromMessage(m)

@@ -18,7 +18,11 @@ type shard struct {
 	id  int
 	in  chan work
 	gen atomic.Int64 // > 0 while this replica owns the shard; another number for every assignment
-	pos map[streamKey]int64
+	pos map[streamKey]position
+	// dirty are the streams whose stored position is behind.
+	dirty map[streamKey]struct{}
+	// began is when the last batch from the bus began; only the bus touches it.
+	began time.Time
 	// seenGen is the generation pos belongs to.
 	seenGen int64
 	// doubt is set while a batch is tried again: no position is guessed then.
@@ -38,10 +42,15 @@ const (
 )
 
 func (s *shard) loop(ctx context.Context) {
+	flush := time.NewTicker(flushEvery)
+	defer flush.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			s.flush(ctx)
 			return
+		case <-flush.C:
+			s.flush(ctx)
 		case w := <-s.in:
 			works := []work{w}
 			n := len(w.inputs)
@@ -58,6 +67,22 @@ func (s *shard) loop(ctx context.Context) {
 			s.process(ctx, works)
 		}
 	}
+}
+
+// pace waits until the least time between two batches is over; what comes meanwhile makes the next
+// batch larger.
+func (s *shard) pace(ctx context.Context, least time.Duration) error {
+	if least > 0 {
+		if wait := least - time.Since(s.began); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		s.began = time.Now()
+	}
+	return nil
 }
 
 // process brings one batch to its commit, however often it takes. It returns early only when ctx ends.
@@ -91,7 +116,7 @@ func (s *shard) settle(ctx context.Context, inputs []*Input) error {
 			return nil
 		}
 		s.rt.metrics.retries.WithLabelValues(fault.KindOf(err).String()).Inc()
-		clear(s.pos)
+		s.forget()
 		if ctx.Err() != nil {
 			return fault.Wrap(fault.Canceled, "service.shard", "stopping", err)
 		}
@@ -140,7 +165,7 @@ func (s *shard) park(ctx context.Context, in *Input, cause error) error {
 			s.rt.metrics.parked.Inc()
 			return nil
 		}
-		clear(s.pos)
+		s.forget()
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
@@ -163,7 +188,7 @@ func (in *Input) finish(v any, err error) {
 func (s *shard) attempt(ctx context.Context, inputs []*Input, parkCause error) (err error) {
 	gen := s.gen.Load()
 	if gen != s.seenGen {
-		clear(s.pos)
+		s.forget()
 		s.seenGen = gen
 	}
 	todo, moves, err := s.sequence(ctx, inputs)
@@ -190,12 +215,13 @@ func (s *shard) attempt(ctx context.Context, inputs []*Input, parkCause error) (
 			return err
 		}
 	}
-	if err := s.commit(ctx, u, moves); err != nil {
-		return err
+	effect := u.changes > 0
+	if effect {
+		if err := s.commit(ctx, u, moves); err != nil {
+			return err
+		}
 	}
-	for _, m := range moves {
-		s.pos[m.key] = m.to
-	}
+	s.advanced(moves, effect)
 	for _, f := range u.commit {
 		f()
 	}

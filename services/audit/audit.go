@@ -54,6 +54,9 @@ func (c Config) WithDefaults() Config {
 // Report is what a verification found.
 type Report = verify.Report
 
+// pace lets many events make one batch: nobody waits for this service.
+const pace = 100 * time.Millisecond
+
 // Service is the audit service. Bind must be called before its runtime runs.
 type Service struct {
 	cfg        Config
@@ -107,6 +110,7 @@ func (s *Service) Definition() service.Definition {
 		Consumes:   []events.Family{events.Agent, events.Context, events.LLM, events.Tool, events.Learning},
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
+		Pace:       pace,
 		Routes: func(g *echo.Group) {
 			httpapi.Register(g, s.rt.DB(), s.key.VerifierKey(), s.Verify)
 		},

@@ -7,6 +7,7 @@ package learning
 
 import (
 	"io/fs"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -23,6 +24,9 @@ const Name = "learning"
 
 // Config is the service's configuration; there is nothing to set yet.
 type Config struct{}
+
+// pace lets many events make one batch: nobody waits for this service.
+const pace = 100 * time.Millisecond
 
 // Service is the learning service. Bind must be called before its runtime runs.
 type Service struct {
@@ -50,6 +54,7 @@ func (s *Service) Definition() service.Definition {
 		Consumes:   []events.Family{events.Agent, events.Context, events.LLM, events.Tool, events.Audit},
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
+		Pace:       pace,
 		Assigned:   s.handler.Assigned,
 		Routes:     func(g *echo.Group) { httpapi.Register(g, s.rt.DB()) },
 	}

@@ -99,6 +99,8 @@ func (n *Node) add(ctx context.Context, p part, metrics prometheus.Registerer) e
 	}
 	cfg.MaxConns, cfg.MinConns = poolSize, 2
 	cfg.MaxConnIdleTime = 5 * time.Minute
+	// Statements are prepared while tables are still empty; a plan made then must not scan them later.
+	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, "stack.pool", "cannot reach Postgres", err)

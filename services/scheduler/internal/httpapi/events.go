@@ -69,6 +69,7 @@ func (s *Server) ListEvents(c echo.Context, pid api.PID, params api.ListEventsPa
 
 const (
 	streamPage  = 500
+	streamPace  = 15 * time.Millisecond  // least time between two reads for one client
 	streamPoll  = 2 * time.Second        // finds what a lost wake-up left
 	streamRetry = 3 * time.Millisecond   // while an older transaction still runs
 	streamQuiet = 300 * time.Millisecond // after the end: calls that are cut then still report
@@ -163,6 +164,7 @@ func (f *follower) resume(ctx context.Context, last string) error {
 func (f *follower) run(ctx context.Context) error {
 	poll := time.NewTimer(0)
 	defer poll.Stop()
+	var sent time.Time
 	for {
 		select {
 		case <-f.out.Done():
@@ -172,8 +174,9 @@ func (f *follower) run(ctx context.Context) error {
 				return nil //nolint:nilerr // the client has gone
 			}
 		case <-f.sub.Wake:
-			poll.Reset(0)
+			poll.Reset(max(0, streamPace-time.Since(sent)))
 		case <-poll.C:
+			sent = time.Now()
 			again, err := f.send(ctx)
 			if err != nil {
 				if fault.Is(err, fault.Canceled) {
