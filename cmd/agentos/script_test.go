@@ -58,7 +58,7 @@ func TestHelp(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want, err := os.ReadFile(golden) //nolint:gosec // a file of the repository
+			want, err := os.ReadFile(golden)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -110,7 +109,7 @@ func brokers() []string {
 
 func announceService(out io.Writer, name, url string, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(out).Encode(map[string]string{"service": name, "url": url, "os_pid": strconv.Itoa(os.Getpid())})
+		return json.NewEncoder(out).Encode(map[string]any{"service": name, "url": url, "os_pid": os.Getpid()})
 	}
 	_, err := fmt.Fprintf(out, "%s is ready at %s\n", name, url)
 	return err

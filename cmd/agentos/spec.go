@@ -89,7 +89,7 @@ func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 // readSpec reads an agent file. A relative workspace is taken from the file's folder.
 func readSpec(path string) (api.AgentSpec, error) {
 	const op = "cli.spec"
-	raw, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return api.AgentSpec{}, fault.Wrap(fault.Invalid, op, "the agent file cannot be read", err).WithFix("check the path after -f")
 	}

@@ -63,7 +63,9 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 		}
 		return announce(out, up, f.JSON)
 	})
-	_ = os.Remove(filepath.Join(home, "up.json")) // stale after a crash anyway: clients look at the pid
+	if rerr := client.RemoveUp(home, os.Getpid()); err == nil {
+		err = rerr
+	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	if serr := infra.Stop(stopCtx); err == nil {

@@ -35,7 +35,7 @@ func convert(t *testing.T) *cassette.Cassette {
 
 func unzip(t *testing.T, path string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path) //nolint:gosec // a file of the example
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,10 @@ import (
 	"github.com/agentos-kernel/agentos/libs/fault"
 )
 
-func main() {
+func main() { os.Exit(start()) }
+
+// start runs the demonstration and returns its exit code.
+func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -23,8 +26,9 @@ func main() {
 		if fix := fault.FixOf(err); fix != "" {
 			fmt.Fprintln(os.Stderr, "fix:  ", fix)
 		}
-		os.Exit(fault.KindOf(err).ExitCode())
+		return fault.KindOf(err).ExitCode()
 	}
+	return 0
 }
 
 // conversations is how many recordings run at once.
@@ -40,7 +44,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer k.stop()
+	defer func() { _ = k.stop() }() // what went wrong before is what counts
 	c, err := client.New(k.config)
 	if err != nil {
 		return err

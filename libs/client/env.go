@@ -73,7 +73,7 @@ func WriteUp(home string, up Up) error {
 func ReadUp(home string) (Up, error) {
 	const op = "client.read_up"
 	path := filepath.Join(home, upFile)
-	raw, err := os.ReadFile(path) //nolint:gosec // the data folder is the user's own
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Up{}, fault.Newf(fault.Unavailable, op, "no kernel runs with the data folder %s", home).WithFix(FixStart)
 	}

@@ -78,7 +78,7 @@ func TestUpFile(t *testing.T) {
 	if got, err := client.ReadUp(home); got != up || err != nil {
 		t.Errorf("read %+v, %v", got, err)
 	}
-	raw, err := os.ReadFile(filepath.Join(home, "up.json")) //nolint:gosec // the test's own folder
+	raw, err := os.ReadFile(filepath.Join(home, "up.json"))
 	if err != nil || strings.TrimSpace(string(raw)) != `{"url":"http://127.0.0.1:1","api_key_file":"/k","os_pid":7}` {
 		t.Errorf("file %s, %v", raw, err)
 	}

@@ -26,7 +26,7 @@ func accountFor(data string) (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	if uid, _, ok := ownerOf(data); ok && uid != 0 {
+	if uid, ok := ownerOf(data); ok && uid != 0 {
 		if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 			return toAccount(u)
 		}
@@ -62,7 +62,7 @@ func (a *account) owner() (uid, gid int) {
 func (a *account) procAttr() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if a != nil {
-		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)} //nolint:gosec // ids of the password file
 	}
 	return attr
 }
@@ -99,16 +99,16 @@ func (a *account) mayEnter(fi os.FileInfo) bool {
 	return perm&0o001 != 0
 }
 
-func ownerOf(path string) (uid, gid int, ok bool) {
+func ownerOf(path string) (uid int, ok bool) {
 	fi, err := os.Lstat(path)
 	if err != nil {
-		return 0, 0, false
+		return 0, false
 	}
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 0, 0, false
+		return 0, false
 	}
-	return int(st.Uid), int(st.Gid), true
+	return int(st.Uid), true
 }
 
 // privateDir makes dir with mode 0700 for the account, or checks that an existing one is exactly that: a
@@ -126,7 +126,7 @@ func (a *account) privateDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	have, _, _ := ownerOf(dir)
+	have, _ := ownerOf(dir)
 	if !fi.IsDir() || have != uid || fi.Mode().Perm()&0o077 != 0 {
 		return fault.Newf(fault.Denied, "embedded.folder", "%s is not a private folder of uid %d", dir, uid).
 			WithFix("Remove " + dir + " if it is yours, then start again.")

@@ -152,7 +152,7 @@ func brokerListener(ctx context.Context, cfg BrokerConfig) (net.Listener, error)
 	if err != nil || cfg.Dir == "" {
 		return ln, err
 	}
-	if err := writeFileAtomic(memo, []byte(strconv.Itoa(portOf(ln))+"\n"), 0o600); err != nil {
+	if err := writeFileAtomic(memo, []byte(strconv.Itoa(portOf(ln))+"\n")); err != nil {
 		return nil, errWith(fault.Wrap(fault.Internal, opBroker, "cannot remember the port", err), ln.Close())
 	}
 	return ln, nil

@@ -25,7 +25,7 @@ const (
 )
 
 // layout is where the parts of one cluster lie.
-type layout struct {
+type layout struct { //nolint:recvcheck // place fills it in; the others only read it
 	home, base string
 	data, sock string
 	acct       *account
@@ -144,7 +144,7 @@ func initCluster(ctx context.Context, l layout, b binaries, durable bool) error 
 		}
 	}
 	password := rand.Text()
-	if err := writeFileAtomic(l.passwordFile(), []byte(password+"\n"), 0o600); err != nil {
+	if err := writeFileAtomic(l.passwordFile(), []byte(password+"\n")); err != nil {
 		return fault.Wrap(fault.Internal, opCluster, "cannot write the password file", err).WithFix("Free space on the disk.")
 	}
 	tmp, err := l.accountTemp(password)
@@ -246,7 +246,7 @@ func serverConf(l layout, durable bool) string {
 
 func writeConf(l layout, durable bool) error {
 	name := filepath.Join(l.data, "postgresql.conf")
-	err := writeFileAtomic(name, []byte(serverConf(l, durable)), 0o600)
+	err := writeFileAtomic(name, []byte(serverConf(l, durable)))
 	if err == nil && l.acct != nil {
 		err = os.Lchown(name, l.acct.uid, l.acct.gid)
 	}

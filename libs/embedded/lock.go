@@ -34,7 +34,7 @@ func takeLock(op, path, what string) (*fileLock, error) {
 			WithFix("Stop process " + pid + " first, or use another folder.")
 	}
 	if err := stampLock(f); err != nil {
-		f.Close()
+		_ = f.Close() // nothing was written
 		return nil, fault.Wrap(fault.Internal, op, "cannot write the lock file", err)
 	}
 	return &fileLock{f: f}, nil
@@ -47,7 +47,7 @@ func waitLock(path string) (*fileLock, error) {
 		return nil, err
 	}
 	if err := flock(f, syscall.LOCK_EX); err != nil {
-		f.Close()
+		_ = f.Close() // nothing was written
 		return nil, err
 	}
 	return &fileLock{f: f}, nil

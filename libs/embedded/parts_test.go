@@ -71,7 +71,7 @@ func fakeServer(t *testing.T, version, control string) string {
 		"share/postgresql/extension/vector.control": control,
 	} {
 		name = filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { //nolint:gosec // like a real one
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(name, []byte(text), 0o755); err != nil { //nolint:gosec // a script
@@ -219,7 +219,7 @@ func TestFetchWheelChecksTheHash(t *testing.T) {
 	if !ok {
 		t.Skip("no pin for this platform")
 	}
-	if err := os.MkdirAll(filepath.Join(cache, "wheels"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(cache, "wheels"), 0o755); err != nil { //nolint:gosec // like a real one
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(cache, "wheels", wheelPrefix+"py3.whl"), []byte("evil"), 0o600); err != nil {

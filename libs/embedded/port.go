@@ -31,7 +31,7 @@ func FreePort() (int, error) {
 // started together do not race for the same one.
 func listenLow(ctx context.Context, host string) (net.Listener, error) {
 	const n = portHigh - portLow
-	start := rand.IntN(n)
+	start := rand.IntN(n) //nolint:gosec // any place will do
 	var last error
 	var lc net.ListenConfig
 	for i := range 200 {

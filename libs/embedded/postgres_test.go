@@ -66,7 +66,7 @@ func runRole(role, dir string) int {
 // startRole runs a role and returns what it said after "ready" and a function that kills it hard.
 func startRole(t *testing.T, role, dir string) (said string, kill func()) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test itself
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, dirEnv+"="+dir)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -96,11 +96,11 @@ func startRole(t *testing.T, role, dir string) (said string, kill func()) {
 // newHome is a folder the server's account can reach, unlike t.TempDir as root.
 func newHome(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "agentos-embedded-")
+	dir, err := os.MkdirTemp("", "agentos-embedded-") //nolint:usetesting // the server's account cannot reach t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o711); err != nil {
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the server's account passes through
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -260,7 +260,7 @@ func TestPostgresStalePidFile(t *testing.T) {
 	data := query(t, p, "SHOW data_directory")
 	stop(t, p)
 	lines := fmt.Sprintf("%d\n%s\n1\n5432\n/tmp\n\n 1 1\nready   \n", os.Getpid(), data)
-	if err := os.WriteFile(filepath.Join(data, "postmaster.pid"), []byte(lines), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "postmaster.pid"), []byte(lines), 0o644); err != nil { //nolint:gosec // like a real one
 		t.Fatal(err)
 	}
 	q := start(t, embedded.PostgresConfig{Home: home, Volatile: true})
@@ -278,7 +278,7 @@ func TestPostgresLongHomeAndURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	sock := u.Query().Get("host")
-	t.Cleanup(func() { os.RemoveAll(sock) })
+	t.Cleanup(func() { _ = os.RemoveAll(sock) })
 	if len(sock) >= 100 {
 		t.Errorf("socket folder %s has %d bytes", sock, len(sock))
 	}
@@ -306,7 +306,7 @@ func TestPostgresRefusals(t *testing.T) {
 	}{
 		"relative home": {embedded.PostgresConfig{Home: "data"}, fault.Invalid},
 		"no URL":        {embedded.PostgresConfig{DatabaseURL: "host=localhost"}, fault.Invalid},
-		"nobody there":  {embedded.PostgresConfig{DatabaseURL: "postgres://u:secret@127.0.0.1:1/x"}, fault.Unavailable},
+		"nobody there":  {embedded.PostgresConfig{DatabaseURL: "postgres://u:secret@127.0.0.1:1/x"}, fault.Unavailable}, //nolint:gosec // nobody's password
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

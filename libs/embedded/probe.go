@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +30,7 @@ const (
 
 // socketURL is the superuser's connection URL over the unix socket.
 func socketURL(sock, password, database string) string {
-	q := url.Values{"host": {sock}, "port": {fmt.Sprint(socketPort)}}
+	q := url.Values{"host": {sock}, "port": {strconv.Itoa(socketPort)}}
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(superuser, password), Path: "/" + database, RawQuery: q.Encode()}
 	return u.String()
 }
@@ -118,8 +118,7 @@ func ensureVector(ctx context.Context, rawURL string) (string, error) {
 		}
 		return nil
 	})
-	var known *fault.Error
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return "", err
 	}
 	if err != nil {
@@ -162,8 +161,7 @@ func probeVector(ctx context.Context, rawURL string) error {
 }
 
 func pgCode(err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pe.Code
 	}
 	return ""

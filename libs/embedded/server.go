@@ -182,7 +182,7 @@ func rotateLog(name string) error {
 func trimLog(name string) error {
 	fi, err := os.Stat(name)
 	if err != nil || fi.Size() < maxLog {
-		return nil //nolint:nilerr // no log yet
+		return nil
 	}
 	src, err := os.Open(name)
 	if err != nil {

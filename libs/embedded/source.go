@@ -68,7 +68,7 @@ func (r record) write(path string) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, opSource, "cannot encode the record", err)
 	}
-	if err := writeFileAtomic(path, append(b, '\n'), 0o600); err != nil {
+	if err := writeFileAtomic(path, append(b, '\n')); err != nil {
 		return fault.Wrap(fault.Internal, opSource, "cannot write "+path, err).WithFix("Free space on the disk.")
 	}
 	return nil

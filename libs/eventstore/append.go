@@ -115,8 +115,7 @@ func Classify(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case pg.Code == stateConflict, pg.Code == stateMust:
 			return fault.Wrap(fault.Conflict, op, "the state has moved on", err)

@@ -186,7 +186,7 @@ func TestWatermarkLosesNothing(t *testing.T) {
 	var done atomic.Bool
 	var wg sync.WaitGroup
 	for w := range writers {
-		rnd := rand.New(rand.NewPCG(1, uint64(w)))
+		rnd := rand.New(rand.NewPCG(1, uint64(w))) //nolint:gosec // repeatable, not secret
 		wg.Go(func() {
 			for range each {
 				if err := slowAppend(t.Context(), db, fmt.Sprintf("agent/s%d", rnd.IntN(streams)), rnd); err != nil {

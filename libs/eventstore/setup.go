@@ -97,10 +97,10 @@ func setupService(ctx context.Context, conn *pgx.Conn, s Service) error {
 		fmt.Sprintf("ALTER ROLE %s PASSWORD %s", role, quoteLiteral(s.Password)),
 		fmt.Sprintf("GRANT %s TO CURRENT_USER", role),
 		fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s AUTHORIZATION %s", schema, role),
-		fmt.Sprintf("GRANT USAGE ON SCHEMA eventstore TO %s", role),
-		fmt.Sprintf("GRANT SELECT ON ALL TABLES IN SCHEMA eventstore TO %s", role),
-		fmt.Sprintf("GRANT SELECT ON ALL SEQUENCES IN SCHEMA eventstore TO %s", role),
-		fmt.Sprintf("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventstore TO %s", role),
+		"GRANT USAGE ON SCHEMA eventstore TO " + role,
+		"GRANT SELECT ON ALL TABLES IN SCHEMA eventstore TO " + role,
+		"GRANT SELECT ON ALL SEQUENCES IN SCHEMA eventstore TO " + role,
+		"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventstore TO " + role,
 	}
 	for _, q := range stmts {
 		if err := execShared(ctx, conn, q); err != nil {
@@ -173,7 +173,7 @@ func applyOne(ctx context.Context, conn *pgx.Conn, service, name string, body []
 		err := tx.QueryRow(ctx, "SELECT digest FROM migrations WHERE name = $1", name).Scan(&had)
 		if err == nil {
 			if had != digest {
-				return fmt.Errorf("was applied with other content: write a new migration instead of changing this one")
+				return errors.New("was applied with other content: write a new migration instead of changing this one")
 			}
 			return nil
 		}

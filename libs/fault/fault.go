@@ -152,8 +152,7 @@ func (e *Error) WithFix(fix string) *Error {
 // KindOf is the kind of the outermost Error in err's chain. Context errors are Canceled; any other
 // error is Internal.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -44,7 +44,7 @@ func readKey(path string) (string, error) {
 		return "", fault.Newf(fault.Denied, op, "others can read the API key: %s has mode %04o", path, mode).
 			WithFix("chmod 600 " + path + "; if others may have read it, remove it instead and a new key is made")
 	}
-	raw, err := os.ReadFile(path) //nolint:gosec // the path is the installation's own
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return "", fault.Wrap(fault.Unavailable, op, "the API key file cannot be read", err).WithFix("check " + path)
 	}

@@ -59,10 +59,3 @@ func (c *lru[K, V]) drop(k K) {
 		delete(c.items, k)
 	}
 }
-
-func (c *lru[K, V]) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.items)
-	c.order.Init()
-}

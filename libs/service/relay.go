@@ -48,14 +48,14 @@ func (l *relay) wake(int) {
 }
 
 // flush waits until the held shards have nothing left to publish, for at most limit.
-func (l *relay) flush(limit time.Duration) {
+func (l *relay) flush(ctx context.Context, limit time.Duration) {
 	deadline := time.Now().Add(limit)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	for time.Now().Before(deadline) {
 		var n int
-		ctx, cancel := context.WithDeadline(context.Background(), deadline) //nolint:forbidigo // runs after the service's context has ended
 		err := l.rt.deps.DB.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM eventstore.outbox
 			WHERE family = $1 LIMIT 1) AS x`, string(l.rt.def.Family)).Scan(&n)
-		cancel()
 		if err != nil || n == 0 {
 			return
 		}

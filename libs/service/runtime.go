@@ -178,7 +178,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 
 	stopShards()
 	shards.Wait()
-	r.relay.flush(r.deps.GraceTime / 2)
+	r.relay.flush(base, r.deps.GraceTime/2)
 	stopRelay()
 	relay.Wait()
 	if cerr := r.pub.Close(); err == nil {

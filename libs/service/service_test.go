@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func writer() service.Definition {
 			if err != nil {
 				return err
 			}
-			st.Append(agent.MessageReceived{MessageID: fmt.Sprint(st.State.n + 1), Content: cmd.content})
+			st.Append(agent.MessageReceived{MessageID: strconv.Itoa(st.State.n + 1), Content: cmd.content})
 			in.Reply(st.Version)
 			return nil
 		},

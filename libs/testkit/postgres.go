@@ -26,26 +26,26 @@ const (
 )
 
 // Postgres returns a superuser's URL of a fresh, empty database with pgvector, dropped when t ends.
-func Postgres(t testing.TB) (adminURL string) {
-	t.Helper()
+func Postgres(tb testing.TB) (adminURL string) {
+	tb.Helper()
 	c := process()
-	if err := c.acquire(t.Context()); err != nil {
-		unavailable(t, "postgres", err)
+	if err := c.acquire(tb.Context()); err != nil {
+		unavailable(tb, "postgres", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := c.release(); err != nil {
-			t.Errorf("stop the test cluster: %v", err)
+			tb.Errorf("stop the test cluster: %v", err)
 		}
 	})
-	name, err := c.createDatabase(t.Context())
+	name, err := c.createDatabase(tb.Context())
 	if err != nil {
-		t.Fatalf("create a test database: %v", err)
+		tb.Fatalf("create a test database: %v", err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopTimeout)
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), stopTimeout)
 		defer cancel()
 		if err := c.exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
-			t.Errorf("drop the test database: %v", err)
+			tb.Errorf("drop the test database: %v", err)
 		}
 	})
 	return c.pg.AdminURL(name)
@@ -70,27 +70,27 @@ func Main(m *testing.M, after ...func() error) {
 
 // Broker starts an in-memory Kafka-protocol broker on a free port and returns host:port; it ends with t.
 // Topics are not made on demand.
-func Broker(t testing.TB) (addr string) {
-	t.Helper()
-	b, err := embedded.StartBroker(t.Context(), embedded.BrokerConfig{})
+func Broker(tb testing.TB) (addr string) {
+	tb.Helper()
+	b, err := embedded.StartBroker(tb.Context(), embedded.BrokerConfig{})
 	if err != nil {
-		unavailable(t, "kafka", err)
+		unavailable(tb, "kafka", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := b.Close(); err != nil {
-			t.Errorf("close the broker: %v", err)
+			tb.Errorf("close the broker: %v", err)
 		}
 	})
 	return b.Addr()
 }
 
 // unavailable ends the test: failed if AGENTOS_REQUIRE names the part, else skipped.
-func unavailable(t testing.TB, part string, err error) {
-	t.Helper()
+func unavailable(tb testing.TB, part string, err error) {
+	tb.Helper()
 	if required(os.Getenv("AGENTOS_REQUIRE"), part) {
-		t.Fatalf("%s is required (AGENTOS_REQUIRE) and cannot be had: %v", part, err)
+		tb.Fatalf("%s is required (AGENTOS_REQUIRE) and cannot be had: %v", part, err)
 	}
-	t.Skipf("%s cannot be had: %v", part, err)
+	tb.Skipf("%s cannot be had: %v", part, err)
 }
 
 func required(list, part string) bool {

@@ -198,7 +198,7 @@ func TestReplayRunsToTheEndOfTheRecording(t *testing.T) {
 	recorded := append(question(), chat.Text(chat.Assistant, "Hello"), chat.Text(chat.User, "stop"))
 	b := cassette.NewBuilder(cassette.Header{Name: "hello", Origin: cassette.OriginScript})
 	b.Add("one", recorded, nil)
-	f, err := os.Create(filepath.Join(folder, "hello.jsonl")) //nolint:gosec // in a folder of the test
+	f, err := os.Create(filepath.Join(folder, "hello.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}

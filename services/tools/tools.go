@@ -151,7 +151,7 @@ func (s *Service) publish(ctx context.Context) error {
 	}
 	for {
 		_, err := s.rt.Do(ctx, events.DefaultTenant, "registry", core.Publish{Sets: sets})
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return nil
 		}
 		s.rt.Logger().WarnContext(ctx, "registry not published yet", "error", err)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -443,7 +444,7 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 500 {
-		if err := os.Link(first, filepath.Join(dir, fmt.Sprint(i+1))); err != nil {
+		if err := os.Link(first, filepath.Join(dir, strconv.Itoa(i+1))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -39,7 +39,7 @@ func random(t *testing.T) *rand.Rand {
 	t.Helper()
 	s := *seed
 	if s == 0 {
-		s = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+		s = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d (repeat with -seed %d)", s, s)
 	fmt.Printf("%s: seed %d\n", t.Name(), s)
@@ -47,7 +47,7 @@ func random(t *testing.T) *rand.Rand {
 }
 
 // TestKillAllInOne kills `agentos up`.
-func TestKillAllInOne(t *testing.T) {
+func TestKillAllInOne(t *testing.T) { //nolint:paralleltest // it wants the machine for itself
 	home, rnd := kernel.Home(t), random(t)
 	addr := "127.0.0.1:" + kernel.Port(t)
 	roots := filepath.Join(home, "workspaces")
@@ -78,7 +78,7 @@ func TestKillAllInOne(t *testing.T) {
 }
 
 // TestKillServices kills single services beside their infrastructure.
-func TestKillServices(t *testing.T) {
+func TestKillServices(t *testing.T) { //nolint:paralleltest // it wants the machine for itself
 	home, rnd := kernel.Home(t), random(t)
 	roots := filepath.Join(home, "workspaces")
 	infra := kernel.Start(t, home, "infra", nil, "serve", "infra", "--json")

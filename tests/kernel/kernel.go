@@ -1,5 +1,5 @@
 // Package kernel runs the built binary for black-box tests: the whole kernel in one process, or the
-// infrastructure with each service in its own. The binary must have been built by `make build`.
+// infrastructure with each service in its own.
 package kernel
 
 import (
@@ -77,13 +77,34 @@ func Home(t testing.TB) string {
 	return home
 }
 
-// Start runs bin/agentos with the given arguments and AGENTOS_HOME, and does not wait.
+// Bin is the binary under test: the one AGENTOS_BIN names, else bin/agentos, which is built when it is
+// missing.
+func Bin(t testing.TB) string {
+	t.Helper()
+	if bin := os.Getenv("AGENTOS_BIN"); bin != "" {
+		return bin
+	}
+	bin := filepath.Join(Root(t), "bin", "agentos")
+	if _, err := os.Stat(bin); err == nil {
+		return bin
+	}
+	// Other packages may do the same at the same time: each builds its own file and renames it.
+	own := fmt.Sprintf("%s.%d", bin, os.Getpid())
+	build := exec.Command("go", "build", "-o", own, "./cmd/agentos") //nolint:gosec,noctx // our own source; ends by itself
+	build.Dir = Root(t)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the binary: %v\n%s", err, out)
+	}
+	if err := os.Rename(own, bin); err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Start runs the binary with the given arguments and AGENTOS_HOME, and does not wait.
 func Start(t testing.TB, home, name string, env []string, args ...string) *Process {
 	t.Helper()
-	bin := filepath.Join(Root(t), "bin", "agentos")
-	if _, err := os.Stat(bin); err != nil {
-		t.Fatal("bin/agentos is missing: run `make build` first")
-	}
+	bin := Bin(t)
 	log, err := os.OpenFile(filepath.Join(home, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a file of the test
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +159,9 @@ func (p *Process) Kill() {
 
 // Signal sends a signal.
 func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// PID is the process's id at the operating system.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Stop sends SIGTERM and waits for a clean end.
 func (p *Process) Stop(limit time.Duration) error {

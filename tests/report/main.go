@@ -13,11 +13,11 @@ import (
 
 // event is one line of go test -json; see `go doc test2json`.
 type event struct {
-	Action  string
-	Package string
-	Test    string
-	Elapsed float64
-	Output  string
+	Action  string  `json:"Action"`  //nolint:tagliatelle // go test's names
+	Package string  `json:"Package"` //nolint:tagliatelle // go test's names
+	Test    string  `json:"Test"`    //nolint:tagliatelle // go test's names
+	Elapsed float64 `json:"Elapsed"` //nolint:tagliatelle // go test's names
+	Output  string  `json:"Output"`  //nolint:tagliatelle // go test's names
 }
 
 type result struct {

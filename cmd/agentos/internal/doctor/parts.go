@@ -31,7 +31,7 @@ func postgres(ctx context.Context, cfg Config) []Check {
 		return givenPostgres(ctx, cfg.DatabaseURL)
 	}
 	path := filepath.Join(cfg.Home, "postgres", "postgres.json")
-	raw, err := os.ReadFile(path) //nolint:gosec // the data folder is the user's own
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return possiblePostgres(ctx)
 	}

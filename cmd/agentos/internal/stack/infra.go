@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,7 +58,7 @@ const infraFile = "infra.json"
 
 // StartInfra starts what is not given, and makes schemas, roles and topics.
 func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
-	if err := os.MkdirAll(cfg.Home, 0o711); err != nil {
+	if err := os.MkdirAll(cfg.Home, 0o711); err != nil { //nolint:gosec // secrets in it are 0600
 		return nil, fault.Wrap(fault.Invalid, "stack.infra", "cannot make the data folder", err).
 			WithFix("set AGENTOS_HOME to a folder you can write")
 	}
@@ -102,8 +103,8 @@ func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
 // Stop stops what was started, the last first.
 func (i *Infra) Stop(ctx context.Context) error {
 	var errs []error
-	for n := len(i.stop) - 1; n >= 0; n-- {
-		errs = append(errs, i.stop[n](ctx))
+	for _, v := range slices.Backward(i.stop) {
+		errs = append(errs, v(ctx))
 	}
 	i.stop = nil
 	return errors.Join(errs...)
@@ -158,7 +159,7 @@ func topics(partitions int) []bus.TopicSpec {
 func roles(path string) (map[string]string, error) {
 	const op = "stack.roles"
 	have := map[string]string{}
-	raw, err := os.ReadFile(path) //nolint:gosec // a file of the data folder
+	raw, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(raw, &have)
 	}
@@ -197,7 +198,7 @@ func (i *Infra) Leave(home string) error { return writeJSON(filepath.Join(home, 
 // FindInfra is what `serve infra` left in home.
 func FindInfra(home string) (*Infra, error) {
 	const op = "stack.infra"
-	raw, err := os.ReadFile(filepath.Join(home, infraFile)) //nolint:gosec // a file of the data folder
+	raw, err := os.ReadFile(filepath.Join(home, infraFile))
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, op, "no database and broker given, and none left by `agentos serve infra`", err).
 			WithFix("set DATABASE_URL and KAFKA_BROKERS, or start `agentos serve infra` with the same AGENTOS_HOME")

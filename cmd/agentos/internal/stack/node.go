@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -77,12 +78,7 @@ func NewNode(ctx context.Context, infra *Infra, cfg Config, names ...string) (n 
 }
 
 func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names, name)
 }
 
 // poolSize is one connection for each shard's commits, one for the relay, and some for reads.

@@ -46,10 +46,14 @@ func (p plain) Bind(rt *service.Runtime)                { p.service.Bind(rt) }
 func parts() []part {
 	return []part{
 		{"scheduler", "scheduler", events.Agent, makeScheduler, scheduler.Migrations},
-		{"context", "context", events.Context, func(*Node) (instance, error) { return plain{contextsvc.New()}, nil },
-			func() (fs.FS, error) { return nil, nil }},
-		{"llm-gateway", "llm", events.LLM, makeGateway,
-			func() (fs.FS, error) { return nil, nil }},
+		{
+			"context", "context", events.Context, func(*Node) (instance, error) { return plain{contextsvc.New()}, nil },
+			func() (fs.FS, error) { return nil, nil },
+		},
+		{
+			"llm-gateway", "llm", events.LLM, makeGateway,
+			func() (fs.FS, error) { return nil, nil },
+		},
 		{"tools", "tools", events.Tool, makeTools, tools.Migrations},
 		{"audit", "audit", events.Audit, makeAudit, audit.Migrations},
 		{"learning", "learning", events.Learning, makeLearning, learning.Migrations},

@@ -43,7 +43,7 @@ func Open(path string) (*Key, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fault.Newf(fault.Denied, op, "others can read the key file %s", path).WithFix("chmod 600 " + path)
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, op, "cannot read the key file", err)
 	}

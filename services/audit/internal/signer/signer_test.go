@@ -71,7 +71,7 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := signer.Open(good); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(good) //nolint:gosec // a file of the repository or of the test
+	data, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,16 +84,19 @@ func TestDecisions(t *testing.T) {
 		{"terminate ends a waiting process at once", append(slices.Clone(talking), agent.Waiting{Reason: "message"}), signal(core.SignalTerminate), []string{"signal_received", "terminated"}},
 		{
 			"a terminated step ends the process", append(slices.Clone(running), agent.SignalReceived{Signal: core.SignalTerminate}),
-			observe(reply(1, 1, 0)), []string{"call_observed", "step_settled", "terminated"},
+			observe(reply(1, 1, 0)),
+			[]string{"call_observed", "step_settled", "terminated"},
 		},
 		{"what ends after the end is charged", append(slices.Clone(running), agent.Terminated{}), observe(reply(1, 1, 0)), []string{"call_observed"}},
 		{
 			"the idle limit ends a conversation", append(slices.Clone(talking), agent.Waiting{Reason: "message", Until: now()}),
-			func(s core.State) []events.Event { return core.Timer(s, now()) }, []string{"terminated"},
+			func(s core.State) []events.Event { return core.Timer(s, now()) },
+			[]string{"terminated"},
 		},
 		{
 			"before the idle limit nothing happens", append(slices.Clone(talking), agent.Waiting{Reason: "message", Until: now().Add(1)}),
-			func(s core.State) []events.Event { return core.Timer(s, now()) }, []string{},
+			func(s core.State) []events.Event { return core.Timer(s, now()) },
+			[]string{},
 		},
 	}
 	for _, tt := range tests {

@@ -43,8 +43,10 @@ func Defaults(s agent.Spawned) agent.Spawned {
 		v   *int
 		def int
 	}{
-		{&l.MaxSteps, DefaultMaxSteps}, {&l.MaxOutputTokens, DefaultOutput},
-		{&l.IdleSeconds, DefaultIdle}, {&l.StepSeconds, DefaultStepLimit},
+		{&l.MaxSteps, DefaultMaxSteps},
+		{&l.MaxOutputTokens, DefaultOutput},
+		{&l.IdleSeconds, DefaultIdle},
+		{&l.StepSeconds, DefaultStepLimit},
 	} {
 		if *d.v == 0 {
 			*d.v = d.def
@@ -285,6 +287,8 @@ func Timer(s State, now time.Time) []events.Event {
 	if s.Signal.Signal != "" {
 		return []events.Event{agent.Terminated{Signal: SignalKill, Reason: "the grace time of signal " + s.Signal.Signal + " is over"}}
 	}
-	return []events.Event{agent.Terminated{Signal: SignalTerminate,
-		Reason: fmt.Sprintf("no message for %d s (limits.idle_seconds)", s.Spawn.Limits.IdleSeconds)}}
+	return []events.Event{agent.Terminated{
+		Signal: SignalTerminate,
+		Reason: fmt.Sprintf("no message for %d s (limits.idle_seconds)", s.Spawn.Limits.IdleSeconds),
+	}}
 }

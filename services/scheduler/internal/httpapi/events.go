@@ -171,7 +171,7 @@ func (f *follower) run(ctx context.Context) error {
 			return nil
 		case d := <-f.sub.Deltas:
 			if err := f.delta(d); err != nil {
-				return nil //nolint:nilerr // the client has gone
+				return nil
 			}
 		case <-f.sub.Wake:
 			poll.Reset(max(0, streamPace-time.Since(sent)))

@@ -135,17 +135,17 @@ func (s *Server) workspace(asked, pid string) (string, error) {
 		}
 		return filepath.Join(s.cfg.Roots[0], pid), nil
 	}
-	real, err := filepath.EvalSymlinks(asked)
+	resolved, err := filepath.EvalSymlinks(asked)
 	if err != nil {
 		return "", fault.Newf(fault.Invalid, op, "workspace %s does not exist on the kernel's machine", asked).
 			WithFix("create the folder, or leave workspace out to get a new one")
 	}
-	if info, err := os.Stat(real); err != nil || !info.IsDir() {
+	if info, err := os.Stat(resolved); err != nil || !info.IsDir() {
 		return "", fault.Newf(fault.Invalid, op, "workspace %s is not a folder", asked).WithFix("name a folder")
 	}
 	for _, root := range s.cfg.Roots {
-		if below(root, real) && (s.cfg.Forbidden == "" || !below(s.cfg.Forbidden, real) || below(s.cfg.Roots[0], real)) {
-			return real, nil
+		if below(root, resolved) && (s.cfg.Forbidden == "" || !below(s.cfg.Forbidden, resolved) || below(s.cfg.Roots[0], resolved)) {
+			return resolved, nil
 		}
 	}
 	return "", fault.Newf(fault.Invalid, op, "workspace %s is not below an allowed root (%s)", asked, strings.Join(s.cfg.Roots, ", ")).
@@ -154,8 +154,8 @@ func (s *Server) workspace(asked, pid string) (string, error) {
 
 // below reports whether path is root or lies in it; both are absolute and clean.
 func below(root, path string) bool {
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
+	if resolved, err := filepath.EvalSymlinks(root); err == nil {
+		root = resolved
 	}
 	rel, err := filepath.Rel(root, path)
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))

@@ -121,7 +121,7 @@ func (q *Queue) dispatch() {
 	}
 }
 
-type readyHeap []*item
+type readyHeap []*item //nolint:recvcheck // container/heap wants it so
 
 func (h readyHeap) Len() int { return len(h) }
 func (h readyHeap) Less(i, j int) bool {

@@ -20,7 +20,7 @@ type world struct {
 	over    bool
 }
 
-func (w *world) do(t *rapid.T, c core.Command) []tool.Event {
+func (w *world) do(t *rapid.T, c core.Command) {
 	decided := core.Decide(w.state, c)
 	for _, e := range decided {
 		w.see(t, e)
@@ -36,7 +36,6 @@ func (w *world) do(t *rapid.T, c core.Command) []tool.Event {
 	if again := core.Decide(w.state, c); len(again) > 0 {
 		t.Fatalf("the same command again gave %v", short(again))
 	}
-	return decided
 }
 
 func (w *world) see(t *rapid.T, e tool.Event) {

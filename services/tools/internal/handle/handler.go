@@ -149,7 +149,7 @@ func (h *Handler) decide(ctx context.Context, u *service.Unit, s *scene, cmd cor
 	}
 	for _, start := range starts {
 		h.jobs.put(u, start.key, start.job)
-		h.effects.Start(u, start.effect)
+		h.effects.Start(u, start.effect) //nolint:contextcheck // an effect outlives the batch that starts it
 	}
 	for _, call := range before.In(core.Running) {
 		if now, _ := after.Find(call.ID); now.Phase == core.Ended {

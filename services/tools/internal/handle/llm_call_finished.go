@@ -3,6 +3,7 @@ package handle
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/chat"
@@ -61,8 +62,8 @@ func (h *Handler) replyChain(ctx context.Context, key store.Key, step int) (stri
 	if err != nil {
 		return "", fmt.Errorf("read the reply of step %d: %w", step, err)
 	}
-	for i := len(records) - 1; i >= 0; i-- {
-		e, err := h.history.Decode(records[i])
+	for _, record := range slices.Backward(records) {
+		e, err := h.history.Decode(record)
 		if err != nil {
 			return "", fmt.Errorf("decode the reply of step %d: %w", step, err)
 		}

@@ -27,7 +27,7 @@ func write(t *testing.T, dir, name, schema string) {
 		}},
 		Conversations: []cassette.Conversation{{ID: "1", Messages: []chat.Message{chat.Text(chat.User, "hi")}}},
 	}
-	f, err := os.Create(filepath.Join(dir, name+".jsonl")) //nolint:gosec // a test's own folder
+	f, err := os.Create(filepath.Join(dir, name+".jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}

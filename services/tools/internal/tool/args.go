@@ -111,8 +111,7 @@ func Decode(args json.RawMessage, dst any) error {
 		}
 	}
 	if err := json.Unmarshal(raw, dst); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return invalidf("argument %q cannot be a %s", wrong.Field, wrong.Value).WithFix("See the tool's schema for its type.")
 		}
 		return malformed(err)
@@ -123,8 +122,8 @@ func Decode(args json.RawMessage, dst any) error {
 func jsonNames(dst any) []string {
 	t := reflect.TypeOf(dst).Elem()
 	names := make([]string, 0, t.NumField())
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for field := range t.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		names = append(names, name)
 	}
 	return names

@@ -52,7 +52,7 @@ func Run(ctx context.Context, t Tool, env Env, args json.RawMessage, limits Limi
 	return out
 }
 
-var errTimeLimit = errors.New("time limit of the call") //nolint:gochecknoglobals // a sentinel error
+var errTimeLimit = errors.New("time limit of the call")
 
 func guarded(ctx context.Context, t Tool, env Env, args json.RawMessage) (result string, err error) {
 	defer func() {
@@ -69,8 +69,7 @@ func guarded(ctx context.Context, t Tool, env Env, args json.RawMessage) (result
 
 // stopReason is why a call was stopped, from the cause its context was cancelled with.
 func stopReason(cause error) string {
-	var e *fault.Error
-	if errors.As(cause, &e) {
+	if e, ok := errors.AsType[*fault.Error](cause); ok {
 		return e.Msg
 	}
 	return "the call was stopped"

@@ -86,8 +86,7 @@ func Explain(path string, err error) error {
 // escapes reports os.Root's refusal. The package does not export the error, so its text must do; a text
 // that changed would still be a refusal, only worded as a failure.
 func escapes(err error) bool {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return strings.Contains(path.Err.Error(), "escapes from parent")
 	}
 	var link *os.LinkError

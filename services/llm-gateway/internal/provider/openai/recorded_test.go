@@ -38,7 +38,7 @@ func TestRecordedTrafficDecodes(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(path) //nolint:gosec // found in testdata
+			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}

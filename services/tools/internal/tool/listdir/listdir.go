@@ -76,7 +76,7 @@ func (ListDir) Call(ctx context.Context, env tool.Env, args json.RawMessage) (st
 	if err != nil {
 		return "", err
 	}
-	defer root.Close() //nolint:errcheck // nothing was written through it
+	defer root.Close()
 	entries, err := read(ctx, root, a.Path)
 	if err != nil {
 		return "", err
@@ -104,7 +104,7 @@ func read(ctx context.Context, root *os.Root, path string) ([]fs.FileInfo, error
 	if err != nil {
 		return nil, workspace.Explain(path, err)
 	}
-	defer dir.Close() //nolint:errcheck // opened for reading
+	defer dir.Close()
 	var entries []fs.FileInfo
 	for {
 		if err := ctx.Err(); err != nil {

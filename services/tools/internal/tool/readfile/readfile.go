@@ -59,12 +59,12 @@ func (ReadFile) Call(ctx context.Context, env tool.Env, args json.RawMessage) (_
 	if err != nil {
 		return "", err
 	}
-	defer root.Close() //nolint:errcheck // nothing was written through it
+	defer root.Close()
 	f, err := workspace.OpenRegular(root, a.Path)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
+	defer f.Close()
 	var out strings.Builder
 	first, last := max(a.Offset, 1), 0
 	seen := 0

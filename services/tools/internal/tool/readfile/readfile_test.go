@@ -99,11 +99,11 @@ func TestSwappedLinkLeaksNothing(t *testing.T) {
 		}
 	}
 	write(filepath.Join(outside, "f"), "SECRET")
-	real, link, place := filepath.Join(dir, "real"), filepath.Join(dir, "link"), filepath.Join(dir, "place")
-	if err := os.Mkdir(real, 0o750); err != nil {
+	inner, link, place := filepath.Join(dir, "real"), filepath.Join(dir, "link"), filepath.Join(dir, "place")
+	if err := os.Mkdir(inner, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	write(filepath.Join(real, "f"), "inside")
+	write(filepath.Join(inner, "f"), "inside")
 	if err := os.Symlink(outside, link); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +111,8 @@ func TestSwappedLinkLeaksNothing(t *testing.T) {
 	var swaps sync.WaitGroup
 	swaps.Go(func() {
 		for ctx.Err() == nil {
-			_ = os.Rename(real, place)
-			_ = os.Rename(place, real)
+			_ = os.Rename(inner, place)
+			_ = os.Rename(place, inner)
 			_ = os.Rename(link, place)
 			_ = os.Rename(place, link)
 		}

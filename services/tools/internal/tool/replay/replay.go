@@ -8,7 +8,6 @@ package replay
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/agentos-kernel/agentos/events/chat"
 	toolevent "github.com/agentos-kernel/agentos/events/tool"
@@ -47,7 +46,7 @@ func (t *Tool) Call(_ context.Context, env tool.Env, _ json.RawMessage) (string,
 		return "", t.unknown(env, "none is recorded after these messages")
 	}
 	if m.Name != "" && m.Name != t.spec.Name {
-		return "", t.unknown(env, fmt.Sprintf("the one recorded after these messages is of %s", m.Name))
+		return "", t.unknown(env, "the one recorded after these messages is of "+m.Name)
 	}
 	return m.String(), nil
 }

@@ -90,7 +90,7 @@ func (SearchText) Call(ctx context.Context, env tool.Env, args json.RawMessage) 
 	if err != nil {
 		return "", err
 	}
-	defer root.Close() //nolint:errcheck // nothing was written through it
+	defer root.Close()
 	s := search{root: root, pattern: pattern, limit: defaultMax, bytes: env.OutputLimit}
 	if a.Max > 0 {
 		s.limit = a.Max

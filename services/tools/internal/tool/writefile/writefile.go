@@ -72,7 +72,7 @@ func (WriteFile) Call(ctx context.Context, env tool.Env, args json.RawMessage) (
 	if err != nil {
 		return "", err
 	}
-	defer root.Close() //nolint:errcheck // what matters was flushed and checked
+	defer root.Close()
 	mode, err := replaceable(root, a.Path)
 	if err != nil {
 		return "", err

@@ -69,7 +69,7 @@ func TestWriteFile(t *testing.T) {
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
 			}
-			content, err := os.ReadFile(filepath.Join(dir, c.file)) //nolint:gosec // a test's own folder
+			content, err := os.ReadFile(filepath.Join(dir, c.file))
 			if err != nil || string(content) != c.content {
 				t.Errorf("%s holds %q, %v, want %q", c.file, content, err, c.content)
 			}
