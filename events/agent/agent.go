@@ -95,13 +95,14 @@ type StepSettled struct {
 // CallObserved is the scheduler's note that a model or tool call of the current step has ended.
 type CallObserved struct {
 	Step      int    `json:"step"`
-	Family    string `json:"family"`     // "llm" or "tool"
-	Version   int64  `json:"version"`    // of the observed stream
-	Outcome   string `json:"outcome"`    // "finished", "failed", "cancelled", "refused"
-	ToolCalls int    `json:"tool_calls"` // how many tool calls the reply asks for
-	Answer    string `json:"answer"`     // the reply's text when it asks for none
-	Reason    string `json:"reason"`     // of a failure or refusal
-	Final     bool   `json:"final"`      // a refusal that ends the process well: the recording is over
+	Family    string `json:"family"`         // "llm" or "tool"
+	Version   int64  `json:"version"`        // of the observed stream
+	Outcome   string `json:"outcome"`        // "finished", "failed", "cancelled", "refused"
+	ToolCalls int    `json:"tool_calls"`     // how many tool calls the reply asks for
+	Answer    string `json:"answer"`         // the reply's text when it asks for none
+	Reason    string `json:"reason"`         // of a failure or refusal
+	Code      string `json:"code,omitempty"` // its fault kind; "" in facts written before there was one
+	Final     bool   `json:"final"`          // a refusal that ends the process well: the recording is over
 	Usage     Usage  `json:"usage"`
 }
 

@@ -148,7 +148,10 @@ func (f *follower) fresh(msg Message) bool {
 	if d.CallID != last.CallID || d.Attempt != last.Attempt {
 		return d.CallID != last.CallID || d.Attempt > last.Attempt
 	}
-	return d.Offset > last.Offset && !msg.Reset
+	if msg.Reset {
+		return d.Offset <= last.Offset // the attempt begins again; one sent after a reconnect says nothing new
+	}
+	return d.Offset > last.Offset
 }
 
 // ends reports whether a fact of this kind is the end of its process.

@@ -16,6 +16,7 @@ type Publish func(ctx context.Context, topic, key string, payload []byte) error
 // Delta is the JSON of a message on events.DeltasTopic: a piece of the text of one attempt.
 type Delta struct {
 	CallID  string `json:"call_id"`
+	Step    int    `json:"step"`
 	Attempt int    `json:"attempt"`
 	Offset  int    `json:"offset"` // of Text in the attempt's text, in bytes
 	Text    string `json:"text"`
@@ -154,7 +155,7 @@ func (s *stream) take() []byte {
 		return nil
 	}
 	payload, err := events.Encode(Delta{
-		CallID: s.job.Call.ID, Attempt: s.job.Call.Attempt, Offset: s.offset, Text: string(s.buf), Reset: s.reset,
+		CallID: s.job.Call.ID, Step: s.job.Call.Step, Attempt: s.job.Call.Attempt, Offset: s.offset, Text: string(s.buf), Reset: s.reset,
 	})
 	s.offset += len(s.buf)
 	s.buf, s.reset = s.buf[:0], false

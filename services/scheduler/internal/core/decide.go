@@ -67,46 +67,53 @@ func Defaults(s agent.Spawned) agent.Spawned {
 // Validate says what is wrong with a spawn request, all of it at once, or nil. Model, tools and
 // workspace are checked by the caller, who knows what there is.
 func Validate(s agent.Spawned) error {
-	var wrong []string
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	var wrong, fixes []string
+	bad := func(fix, format string, args ...any) {
+		wrong, fixes = append(wrong, fmt.Sprintf(format, args...)), append(fixes, fix)
+	}
 	if strings.TrimSpace(s.Task) == "" {
-		bad("task is empty: say what the agent should do")
+		bad("say in task what the agent should do", "task is empty")
 	}
 	if len(s.Task) > MaxTaskBytes {
-		bad("task has %d bytes, at most %d are allowed: put long material into files of the workspace", len(s.Task), MaxTaskBytes)
+		bad("put long material into files of the workspace", "task has %d bytes, at most %d are allowed", len(s.Task), MaxTaskBytes)
 	}
 	if len(s.System) > MaxTaskBytes {
-		bad("system has %d bytes, at most %d are allowed", len(s.System), MaxTaskBytes)
+		bad("put long material into files of the workspace", "system has %d bytes, at most %d are allowed", len(s.System), MaxTaskBytes)
 	}
 	if len(s.Name) > MaxNameBytes || strings.ContainsFunc(s.Name, func(r rune) bool { return r < ' ' }) {
-		bad("name must be one line of at most %d bytes", MaxNameBytes)
+		bad("shorten the name", "name must be one line of at most %d bytes", MaxNameBytes)
 	}
 	if s.Priority < 0 || s.Priority > LowestPriority {
-		bad("priority is %d, it must be 0 (runs first) to %d", s.Priority, LowestPriority)
+		bad("give a priority of 0 (runs first) to 100 (runs last), or leave it out for 50", "priority is %d, it must be 0 to %d", s.Priority, LowestPriority)
 	}
 	if s.Mode != agent.ModeTask && s.Mode != agent.ModeConversation {
-		bad("mode is %q, it must be %q or %q", s.Mode, agent.ModeTask, agent.ModeConversation)
+		bad("leave mode out for a task", "mode is %q, it must be %q or %q", s.Mode, agent.ModeTask, agent.ModeConversation)
 	}
 	if s.Model == "" {
-		bad("model is empty: name one as provider/model; GET /v1/models lists them")
+		bad("name a model as provider/model; GET /v1/models lists them", "model is empty")
 	}
 	if s.Workspace != "" && (!path.IsAbs(s.Workspace) || path.Clean(s.Workspace) != s.Workspace) {
-		bad("workspace must be an absolute, clean path")
+		bad("write the workspace as an absolute path without . and ..", "workspace must be an absolute, clean path")
 	}
-	l := s.Limits
-	if l.MaxSteps < 1 || l.MaxSteps > mostSteps {
-		bad("limits.max_steps must be 1 to %d", mostSteps)
-	}
-	if l.MaxTokens < 1 || l.MaxOutputTokens < 1 || l.MaxCostMicroUSD < 0 {
-		bad("limits must not be negative")
-	}
-	if l.IdleSeconds < 1 || l.IdleSeconds > mostSeconds || l.StepSeconds < 1 || l.StepSeconds > mostSeconds {
-		bad("limits.idle_seconds and limits.step_seconds must be 1 to %d", mostSeconds)
-	}
+	limits(s.Limits, bad)
 	if len(wrong) > 0 {
-		return fault.New(fault.Invalid, "scheduler.spawn", strings.Join(wrong, "; "))
+		return fault.New(fault.Invalid, "scheduler.spawn", strings.Join(wrong, "; ")).WithFix(strings.Join(fixes, "; "))
 	}
 	return nil
+}
+
+// limits says what is wrong with the limits of a spawn request.
+func limits(l agent.Limits, bad func(fix, format string, args ...any)) {
+	const fix = "give the limits within their bounds, or leave them out for the defaults; GET /openapi.yaml names both"
+	if l.MaxSteps < 1 || l.MaxSteps > mostSteps {
+		bad(fix, "limits.max_steps must be 1 to %d", mostSteps)
+	}
+	if l.MaxTokens < 1 || l.MaxOutputTokens < 1 || l.MaxCostMicroUSD < 0 {
+		bad(fix, "limits must not be negative")
+	}
+	if l.IdleSeconds < 1 || l.IdleSeconds > mostSeconds || l.StepSeconds < 1 || l.StepSeconds > mostSeconds {
+		bad(fix, "limits.idle_seconds and limits.step_seconds must be 1 to %d", mostSeconds)
+	}
 }
 
 // Spawn begins a process. Spawning the same process again changes nothing.
@@ -198,14 +205,7 @@ func next(s State, now time.Time) []events.Event {
 	case o.Final:
 		return []events.Event{agent.Completed{Result: s.Answer, Reason: o.Reason}}
 	case o.Outcome != Finished:
-		code := fault.Internal.String()
-		if o.Outcome == Refused {
-			code = fault.Denied.String()
-		}
-		if o.Outcome == Cancelled {
-			code = fault.Canceled.String()
-		}
-		return []events.Event{agent.Failed{Code: code, Reason: "model call " + o.Outcome + ": " + o.Reason}}
+		return []events.Event{agent.Failed{Code: failureCode(o), Reason: "model call " + o.Outcome + ": " + o.Reason}}
 	case o.ToolCalls > 0, len(s.Mail) > 0:
 		return nil
 	case s.Spawn.Mode == agent.ModeConversation:
@@ -213,6 +213,19 @@ func next(s State, now time.Time) []events.Event {
 		return []events.Event{agent.Waiting{Reason: agent.WaitMessage, Until: until}}
 	}
 	return []events.Event{agent.Completed{Result: s.Answer, Reason: "answered"}}
+}
+
+// failureCode is the fault kind a process fails with for an observed call.
+func failureCode(o agent.CallObserved) string {
+	switch {
+	case o.Code != "":
+		return o.Code
+	case o.Outcome == Refused:
+		return fault.Denied.String()
+	case o.Outcome == Cancelled:
+		return fault.Canceled.String()
+	}
+	return fault.Internal.String()
 }
 
 // WindowRefused ends the step of a process whose context does not fit its model.
@@ -230,7 +243,8 @@ func Message(s State, m agent.MessageReceived) ([]events.Event, error) {
 		return nil, err
 	}
 	if strings.TrimSpace(m.Content) == "" || len(m.Content) > MaxMessageBytes {
-		return nil, fault.Newf(fault.Invalid, op, "content must have 1 to %d bytes", MaxMessageBytes)
+		return nil, fault.Newf(fault.Invalid, op, "content must have 1 to %d bytes that are not all blank", MaxMessageBytes).
+			WithFix("write what the process should be told; put long material into files of the workspace")
 	}
 	if len(s.Mail) >= MaxMail {
 		return nil, fault.Newf(fault.Quota, op, "the mailbox is full: %d messages wait", len(s.Mail)).
@@ -269,7 +283,8 @@ func Signal(s State, signal string, deadline time.Time) ([]events.Event, error) 
 	received := agent.SignalReceived{Signal: signal, Deadline: deadline}
 	switch {
 	case signal != SignalTerminate && signal != SignalKill:
-		return nil, fault.Newf(fault.Invalid, op, "signal is %q, it must be %q or %q", signal, SignalTerminate, SignalKill)
+		return nil, fault.Newf(fault.Invalid, op, "signal is %q, it must be %q or %q", signal, SignalTerminate, SignalKill).
+			WithFix("send terminate to let the step end within the grace time, kill to end it now")
 	case signal == SignalKill, !s.InStep():
 		return []events.Event{received, agent.Terminated{Signal: signal, Reason: "ended by signal " + signal}}, nil
 	case s.Signal.Signal != "":

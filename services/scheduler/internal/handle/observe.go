@@ -20,10 +20,11 @@ func modelCall(e llm.Event, version int64) (agent.CallObserved, bool) {
 		o.Usage = usage(e.Usage)
 	case llm.CallFailed:
 		o.Step, o.Outcome, o.Reason, o.Usage = e.Call.Step, core.Errored, e.Reason, usage(e.Usage)
+		o.Code = e.Code
 	case llm.CallCancelled:
 		o.Step, o.Outcome, o.Reason, o.Usage = e.Call.Step, core.Cancelled, e.Reason, usage(e.Usage)
 	case llm.CallRefused:
-		o.Step, o.Outcome, o.Reason = e.Call.Step, core.Refused, e.Reason
+		o.Step, o.Outcome, o.Reason, o.Code = e.Call.Step, core.Refused, e.Reason, e.Code
 		if e.Code == llm.CodeRecordingEnded {
 			o.Final, o.Reason = true, "recording ended"
 		}

@@ -233,15 +233,18 @@ func (f *follower) delta(d stream.Delta) error {
 	if !f.deltas {
 		return nil
 	}
-	var v api.Delta
+	var v struct {
+		api.Delta
+		Reset bool `json:"reset"` // the attempt begins its text again
+	}
 	if err := json.Unmarshal(d.Payload, &v); err != nil {
 		return nil //nolint:nilerr // not a delta of ours: nothing a client could use
 	}
-	if f.skip.call == v.CallID && f.skip.attempt == v.Attempt && v.Offset <= f.skip.offset {
+	if f.skip.call == v.CallID && f.skip.attempt == v.Attempt && v.Offset <= f.skip.offset && !v.Reset {
 		return nil
 	}
 	id := v.CallID + "/" + strconv.Itoa(v.Attempt) + "/" + strconv.FormatInt(v.Offset, 10)
-	if had, ok := f.attempt[v.CallID]; (ok && had != v.Attempt) || (!ok && v.Attempt > 1) || f.sub.Lagged() {
+	if had, ok := f.attempt[v.CallID]; (ok && had != v.Attempt) || (!ok && v.Attempt > 1) || v.Reset || f.sub.Lagged() {
 		reset, err := events.Encode(api.Delta{CallID: v.CallID, Step: v.Step, Attempt: v.Attempt, Offset: v.Offset})
 		if err != nil {
 			return err

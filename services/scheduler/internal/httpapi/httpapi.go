@@ -18,6 +18,7 @@ import (
 	"github.com/agentos-kernel/agentos/libs/eventstore"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/httpserver"
+	"github.com/agentos-kernel/agentos/libs/pid"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/core"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/handle"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/store"
@@ -144,16 +145,29 @@ func (s *Server) workspace(asked, pid string) (string, error) {
 		return "", fault.Newf(fault.Invalid, op, "workspace %s is not a folder", asked).WithFix("name a folder")
 	}
 	for _, root := range s.cfg.Roots {
-		if below(root, resolved) && (s.cfg.Forbidden == "" || !below(s.cfg.Forbidden, resolved) || below(s.cfg.Roots[0], resolved)) {
+		if below(root, resolved) && (!below(s.cfg.Forbidden, resolved) || strictlyBelow(s.cfg.Forbidden, root)) {
 			return resolved, nil
 		}
+	}
+	if below(s.cfg.Forbidden, resolved) {
+		return "", fault.Newf(fault.Invalid, op, "workspace %s lies in the kernel's own data folder", asked).
+			WithFix("use a folder elsewhere, or leave workspace out to get a new one")
 	}
 	return "", fault.Newf(fault.Invalid, op, "workspace %s is not below an allowed root (%s)", asked, strings.Join(s.cfg.Roots, ", ")).
 		WithFix("start the kernel with --workspace-root for its parent folder")
 }
 
-// below reports whether path is root or lies in it; both are absolute and clean.
+// strictlyBelow reports whether path lies in root and is not root itself.
+func strictlyBelow(root, path string) bool { return below(root, path) && !below(path, root) }
+
+// below reports whether path is root or lies in it; both are absolute and clean. Nothing lies in "".
 func below(root, path string) bool {
+	if root == "" {
+		return false
+	}
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
+	}
 	if resolved, err := filepath.EvalSymlinks(root); err == nil {
 		root = resolved
 	}
@@ -180,7 +194,8 @@ func (s *Server) ListAgents(c echo.Context, params api.ListAgentsParams) error {
 	if params.State != nil {
 		for _, st := range *params.State {
 			if !known(core.Status(st)) {
-				return fault.Newf(fault.Invalid, "scheduler.list", "state %q is none of ready, running, waiting, completed, failed, terminated", st)
+				return fault.Newf(fault.Invalid, "scheduler.list", "state %q is none of ready, running, waiting, completed, failed, terminated", st).
+					WithFix("name one of them, or leave state out for all")
 			}
 			f.States = append(f.States, string(st))
 		}
@@ -189,6 +204,10 @@ func (s *Server) ListAgents(c echo.Context, params api.ListAgentsParams) error {
 		f.Name = *params.Name
 	}
 	if params.Cursor != nil {
+		if !pid.Valid(*params.Cursor) {
+			return fault.Newf(fault.Invalid, "scheduler.list", "cursor %q is not one of ours", *params.Cursor).
+				WithFix("send next_cursor of the page before, or leave it out for the first page")
+		}
 		f.After = *params.Cursor
 	}
 	procs, err := store.List(c.Request().Context(), s.db, httpserver.Tenant(c), f)
@@ -246,7 +265,8 @@ func (s *Server) SignalAgent(c echo.Context, pid api.PID, _ api.SignalAgentParam
 		grace = *spec.GraceSeconds
 	}
 	if grace < 0 || grace > maxGrace {
-		return fault.Newf(fault.Invalid, "scheduler.signal", "grace_seconds must be 0 to %d", maxGrace)
+		return fault.Newf(fault.Invalid, "scheduler.signal", "grace_seconds is %d, it must be 0 to %d", grace, maxGrace).
+			WithFix("leave it out for 10 s")
 	}
 	deadline := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	if spec.Signal == api.SignalTerminate {

@@ -182,7 +182,7 @@ func Answered(ctx context.Context, q eventstore.Querier, tenant string, r Reques
 		return nil, nil
 	}
 	var hash string
-	var response json.RawMessage
+	var response []byte // as it was sent: JSON columns would lay it out anew
 	err := q.QueryRow(ctx, "SELECT request_hash, response FROM idempotency WHERE tenant = $1 AND route = $2 AND key = $3",
 		tenant, r.Route, r.Key).Scan(&hash, &response)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -202,7 +202,7 @@ func Answered(ctx context.Context, q eventstore.Querier, tenant string, r Reques
 func Remember(u *service.Unit, tenant string, r Request, response json.RawMessage) {
 	if r.Key != "" {
 		u.Exec("INSERT INTO idempotency (tenant, route, key, request_hash, response) VALUES ($1,$2,$3,$4,$5)",
-			tenant, r.Route, r.Key, r.Hash, response)
+			tenant, r.Route, r.Key, r.Hash, []byte(response))
 	}
 }
 

@@ -29,7 +29,7 @@ CREATE TABLE idempotency (
   route        text        NOT NULL,
   key          text        NOT NULL,
   request_hash text        NOT NULL,
-  response     jsonb       NOT NULL,
+  response     bytea       NOT NULL, -- the very bytes that were sent
   at           timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant, route, key)
 );
