@@ -26,13 +26,17 @@ bin/agentos:
 	@mkdir -p bin
 	@$(GO_BUILD) -o bin/agentos ./cmd/agentos
 
+.PHONY: setup
+setup: ## fetch what the machine lacks (python3, where apt-get can)
+	@bash deploy/bare/setup.sh
+
 .PHONY: run
-run: build ## set up what is missing, start the kernel, run both demonstrations, keep serving (ONESHOT=1: stop)
+run: setup build ## set up what is missing, start the kernel, run both demonstrations, keep serving (ONESHOT=1: stop)
 	@$(GO_BUILD) -o bin/demo ./examples/demo
 	@ONESHOT=$(ONESHOT) bin/demo
 
 .PHONY: test
-test: build ## set up what is missing and run the tests
+test: setup build ## set up what is missing and run the tests
 	@AGENTOS_REQUIRE=postgres,kafka bash tests/run.sh $(TEST_FLAGS) $(PKGS)
 
 .PHONY: generate

@@ -253,7 +253,7 @@ type AgentSpec struct {
 	// Example: You are a careful analyst.
 	System string `json:"system,omitempty,omitzero"`
 
-	// Task The first user message. A task needs one; a conversation may begin without.
+	// Task The first user message. Required.
 	//
 	// Example: Add up the numbers in sales.csv.
 	Task string `json:"task,omitempty,omitzero"`
@@ -356,8 +356,16 @@ type AuditProof struct {
 
 // AuditVerification What a verification found.
 type AuditVerification struct {
+	// Checked Entries compared with the event store.
+	Checked  int64     `json:"checked"`
 	FirstBad *AuditBad `json:"first_bad,omitempty"`
-	OK       bool      `json:"ok"`
+
+	// Heads Signed heads checked.
+	Heads int64 `json:"heads"`
+	OK    bool  `json:"ok"`
+
+	// Pending Events that the log has not taken in yet.
+	Pending int64 `json:"pending"`
 
 	// Root Root hash computed from them in hex.
 	Root string `json:"root"`
@@ -687,12 +695,24 @@ type Trajectory struct {
 	PID string `json:"pid"`
 
 	// Reason Why it ended so.
-	Reason    string           `json:"reason,omitempty,omitzero"`
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// Result The answer of a completed process.
+	Result    string           `json:"result,omitempty,omitzero"`
 	StartedAt time.Time        `json:"started_at"`
 	Steps     []TrajectoryStep `json:"steps"`
 
+	// Task The first user message.
+	Task string `json:"task,omitempty,omitzero"`
+
 	// Usage What a process has used.
 	Usage Usage `json:"usage"`
+}
+
+// TrajectoryMessage A message as it was delivered.
+type TrajectoryMessage struct {
+	Content string `json:"content"`
+	ID      string `json:"id"`
 }
 
 // TrajectoryModelCall The model call of a step.
@@ -733,11 +753,17 @@ type TrajectoryModelCall struct {
 
 // TrajectoryStep One model call with the tool calls it asked for.
 type TrajectoryStep struct {
+	// Messages Messages delivered with the step.
+	Messages  []TrajectoryMessage  `json:"messages,omitempty,omitzero"`
 	ModelCall *TrajectoryModelCall `json:"model_call,omitempty"`
+
+	// Reply What the model said.
+	Reply string `json:"reply,omitempty,omitzero"`
 
 	// Step From 1.
 	Step      int                  `json:"step"`
 	ToolCalls []TrajectoryToolCall `json:"tool_calls"`
+	Window    *TrajectoryWindow    `json:"window,omitempty"`
 }
 
 // TrajectoryToolCall A tool call of a step.
@@ -772,6 +798,24 @@ type TrajectoryToolCall struct {
 
 	// Rule The policy's rule that decided.
 	Rule string `json:"rule,omitempty,omitzero"`
+}
+
+// TrajectoryWindow What a model call saw.
+type TrajectoryWindow struct {
+	// Evicted Messages it leaves out.
+	Evicted int `json:"evicted"`
+
+	// Hash Chain hash over its messages.
+	Hash string `json:"hash"`
+
+	// Pages Messages in it.
+	Pages int `json:"pages"`
+
+	// Refused Why there was none.
+	Refused string `json:"refused,omitempty,omitzero"`
+
+	// Tokens Counted by the kernel.
+	Tokens int `json:"tokens"`
 }
 
 // Usage What a process has used.

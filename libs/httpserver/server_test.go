@@ -84,8 +84,8 @@ func TestAuthentication(t *testing.T) {
 		"path beside a public one": {"/healthz/x", "", 401},
 		"healthz is public":        {"/healthz", "", 200},
 		"readyz is public":         {"/readyz", "", 200},
-		"metrics are public":       {"/metrics", "", 200},
-		"spec is public":           {"/openapi.yaml", "", 200},
+		"metrics need one":         {"/metrics", "", 401},
+		"spec needs one":           {"/openapi.yaml", "", 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -193,7 +193,7 @@ func TestMetricsCountRequests(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil, nil)
 	call(t, s, request(t, "BREW", "/tea", ""))
-	w, _ := call(t, s, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	w, _ := call(t, s, request(t, http.MethodGet, "/metrics", ""))
 	if want := `agentos_http_request_seconds_count{method="other",route="none",status="404"} 1`; !strings.Contains(w.Body.String(), want) {
 		t.Errorf("no %s in\n%s", want, w.Body)
 	}

@@ -17,7 +17,7 @@ type status struct {
 // public reports whether a path is served without an API key.
 func public(path string) bool {
 	switch path {
-	case "/healthz", "/readyz", "/metrics", "/openapi.yaml":
+	case "/healthz", "/readyz":
 		return true
 	}
 	return false

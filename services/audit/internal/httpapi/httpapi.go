@@ -80,14 +80,6 @@ func (a *API) GetAuditProof(c echo.Context, eventID api.EventID) error {
 	})
 }
 
-// verification is api.AuditVerification and how much was read.
-type verification struct {
-	api.AuditVerification
-	Checked int64 `json:"checked"`
-	Heads   int64 `json:"heads"`
-	Pending int64 `json:"pending"`
-}
-
 // VerifyAudit implements auditapi.ServerInterface.
 func (a *API) VerifyAudit(c echo.Context) error {
 	ctx := c.Request().Context()
@@ -101,9 +93,8 @@ func (a *API) VerifyAudit(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	out := verification{
-		AuditVerification: api.AuditVerification{OK: r.OK, Size: r.Size, Root: hex.EncodeToString(r.Root[:])},
-		Checked:           r.Checked, Heads: r.Heads, Pending: r.Pending,
+	out := api.AuditVerification{
+		OK: r.OK, Size: r.Size, Root: hex.EncodeToString(r.Root[:]), Checked: r.Checked, Heads: r.Heads, Pending: r.Pending,
 	}
 	if b := r.FirstBad; b != nil {
 		out.FirstBad = &api.AuditBad{Index: b.Index, EventID: b.EventID, Reason: b.Reason}

@@ -85,33 +85,16 @@ func (a *API) GetTrajectory(c echo.Context, pid api.PID) error {
 	return c.JSON(http.StatusOK, document(pid, &head, steps))
 }
 
-// trajectory is api.Trajectory with what the model saw and what was said.
-type trajectory struct {
-	api.Trajectory
-	Task   string `json:"task"`
-	Result string `json:"result,omitempty"`
-	Steps  []step `json:"steps"`
-}
-
-type step struct {
-	api.TrajectoryStep
-	Window   *core.Window   `json:"window,omitempty"`
-	Messages []core.Message `json:"messages,omitempty"`
-	Reply    string         `json:"reply,omitempty"`
-}
-
-func document(pid string, h *core.Head, steps []core.Step) trajectory {
-	t := trajectory{
-		Trajectory: api.Trajectory{
-			PID: pid, Name: h.Name, Model: h.Model, Outcome: h.Outcome, Reason: h.Reason, StartedAt: h.StartedAt,
-			CostUSD: usd(h.Usage.CostMicroUSD),
-			Usage: api.Usage{
-				Steps: h.Usage.Steps, ModelCalls: h.Usage.ModelCalls, ToolCalls: h.Usage.ToolCalls,
-				InputTokens: h.Usage.InputTokens, CachedTokens: h.Usage.CachedTokens,
-				OutputTokens: h.Usage.OutputTokens, Counted: h.Usage.Counted,
-			},
+func document(pid string, h *core.Head, steps []core.Step) api.Trajectory {
+	t := api.Trajectory{
+		PID: pid, Name: h.Name, Model: h.Model, Outcome: h.Outcome, Reason: h.Reason, StartedAt: h.StartedAt,
+		CostUSD: usd(h.Usage.CostMicroUSD),
+		Usage: api.Usage{
+			Steps: h.Usage.Steps, ModelCalls: h.Usage.ModelCalls, ToolCalls: h.Usage.ToolCalls,
+			InputTokens: h.Usage.InputTokens, CachedTokens: h.Usage.CachedTokens,
+			OutputTokens: h.Usage.OutputTokens, Counted: h.Usage.Counted,
 		},
-		Steps: make([]step, 0, len(steps)),
+		Steps: make([]api.TrajectoryStep, 0, len(steps)),
 	}
 	if h.Outcome == "" {
 		t.Outcome = outcomeOpen
@@ -129,10 +112,13 @@ func document(pid string, h *core.Head, steps []core.Step) trajectory {
 	return t
 }
 
-func stepDocument(s *core.Step) step {
-	out := step{
-		TrajectoryStep: api.TrajectoryStep{Step: s.Step, ToolCalls: make([]api.TrajectoryToolCall, 0, len(s.Tools))},
-		Window:         s.Window, Messages: s.Messages,
+func stepDocument(s *core.Step) api.TrajectoryStep {
+	out := api.TrajectoryStep{Step: s.Step, ToolCalls: make([]api.TrajectoryToolCall, 0, len(s.Tools))}
+	for _, m := range s.Messages {
+		out.Messages = append(out.Messages, api.TrajectoryMessage{ID: m.ID, Content: m.Content})
+	}
+	if w := s.Window; w != nil {
+		out.Window = &api.TrajectoryWindow{Hash: w.Hash, Pages: w.Pages, Tokens: w.Tokens, Evicted: w.Evicted, Refused: w.Refused}
 	}
 	if c := s.Call; c != nil {
 		out.Reply = c.Reply
