@@ -80,6 +80,9 @@ const startSQL = `INSERT INTO effects (tenant, subject, call_id, attempt, class,
 
 // Start leases the effect in the unit's transaction and runs it after the commit.
 func (r *Runner) Start(u *service.Unit, e Effect) {
+	if u.Rebuilding() {
+		return
+	}
 	trace := u.TraceParent()
 	u.Exec(startSQL, e.Tenant, e.Subject, e.CallID, e.Attempt, e.Class, r.rt.Shard(e.Subject), r.owner,
 		r.cfg.Lease.Milliseconds(), trace)
@@ -88,6 +91,9 @@ func (r *Runner) Start(u *service.Unit, e Effect) {
 
 // Done removes the lease in the transaction that records the outcome.
 func (r *Runner) Done(u *service.Unit, e Effect) {
+	if u.Rebuilding() {
+		return
+	}
 	u.Exec("DELETE FROM effects WHERE tenant = $1 AND call_id = $2 AND attempt = $3", e.Tenant, e.CallID, e.Attempt)
 }
 

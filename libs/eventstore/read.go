@@ -40,6 +40,13 @@ func collect(ctx context.Context, q Querier, op, sql string, args ...any) ([]eve
 	return recs, nil
 }
 
+// Collect runs a query of one's own whose columns are those of a record, in the order of events.Record's
+// fields: position, tenant, stream, version, id, kind, schema version, time, correlation, causation,
+// traceparent, data.
+func Collect(ctx context.Context, q Querier, op, sql string, args ...any) ([]events.Record, error) {
+	return collect(ctx, q, op, sql, args...)
+}
+
 // ReadStream is the records of one stream with version > after, in order; limit 0 reads all.
 func ReadStream(ctx context.Context, q Querier, tenant, stream string, after int64, limit int) ([]events.Record, error) {
 	sql := selectRecord + `WHERE tenant = $1 AND stream = $2 AND version > $3 ORDER BY version`
@@ -77,18 +84,24 @@ func ReadAll(ctx context.Context, q Querier, after, upTo int64, limit int) ([]ev
 // Watermark finds the position below which no event can appear any more.
 //
 // Concurrent writers commit in another order than they draw positions, so the highest visible position
-// is no safe cursor: what was drawn lower may commit later. Each sample takes (highest position, the
-// snapshot's xmax). A writer has its transaction id before it draws a position; so once the current
-// snapshot's xmin has reached a sample's xmax, every writer that could have drawn a lower position has
+// is no safe cursor: what was drawn lower may commit later. Each sample takes (highest position, next
+// transaction id). A writer has its transaction id before it draws a position; so once the current
+// snapshot's xmin has reached a sample's id, every writer that could have drawn a lower position has
 // ended, and the sample's position is safe. A reader must not be shared between goroutines.
+//
+// The snapshot's own xmax will not do for the id: it is one past the highest COMPLETED transaction, and
+// a running one above it may have drawn a lower position. age() of an id tells the distance to the next
+// id to be given, without using one up.
 type Watermark struct {
 	safe    int64
 	samples []sample
+	now     time.Time // of the last sample
 }
 
 type sample struct {
 	pos  int64
-	xmax uint64
+	next uint64 // transaction id: every transaction that had one at the sample is below it
+	at   time.Time
 }
 
 // maxSamples bounds the samples kept while a long transaction holds the watermark back; dropping one in
@@ -99,16 +112,21 @@ const maxSamples = 64
 func (w *Watermark) Advance(ctx context.Context, q Querier) (int64, error) {
 	var cur sample
 	var xmin uint64
-	err := q.QueryRow(ctx, `SELECT coalesce((SELECT max(pos) FROM eventstore.events), 0),
-		pg_snapshot_xmax(s)::text::bigint, pg_snapshot_xmin(s)::text::bigint
-		FROM (SELECT pg_current_snapshot() AS s) AS x`).Scan(&cur.pos, &cur.xmax, &xmin)
+	var xmax, ahead int64
+	err := q.QueryRow(ctx, `SELECT coalesce((SELECT max(pos) FROM eventstore.events), 0), xmax,
+		age((xmax & 4294967295)::text::xid), xmin
+		FROM (SELECT pg_snapshot_xmax(s)::text::bigint AS xmax, pg_snapshot_xmin(s)::text::bigint AS xmin
+		      FROM (SELECT pg_current_snapshot() AS s) AS x) AS y`).Scan(&cur.pos, &xmax, &ahead, &xmin)
+	cur.next = uint64(xmax + ahead) //nolint:gosec // both count transactions from 0
 	if err != nil {
 		return w.safe, Classify("eventstore.watermark", err)
 	}
+	w.now = time.Now()
+	cur.at = w.now
 	w.samples = append(w.samples, cur)
 	keep := w.samples[:0]
 	for _, s := range w.samples {
-		if xmin >= s.xmax {
+		if xmin >= s.next {
 			w.safe = max(w.safe, s.pos)
 		} else {
 			keep = append(keep, s)
@@ -119,6 +137,15 @@ func (w *Watermark) Advance(ctx context.Context, q Querier) (int64, error) {
 		w.samples = append(w.samples[:maxSamples/2], w.samples[len(w.samples)-1])
 	}
 	return w.safe, nil
+}
+
+// Age is how long the oldest sample that is not safe yet had been waiting at the last Advance: the time
+// for which some open transaction has held this reader back. It is 0 when nothing does.
+func (w *Watermark) Age() time.Duration {
+	if len(w.samples) == 0 {
+		return 0
+	}
+	return w.now.Sub(w.samples[0].at)
 }
 
 // Safe is the last safe position found.

@@ -44,6 +44,12 @@ type Definition struct {
 	Pace time.Duration
 	// Assigned is called with the shards now owned, before their first batch; optional.
 	Assigned func(ctx context.Context, shards []int) error
+	// Raw services take records as they are: Event is always nil, and a kind or version this program does
+	// not know is no reason to park it. The handler decodes what it needs.
+	Raw bool
+	// Rebuild says how the read models are made again; the zero value is right for a service whose tables
+	// are written by Handle from the facts it consumes.
+	Rebuild Rebuild
 	// Routes adds the service's HTTP routes; optional.
 	Routes func(g *echo.Group)
 	// Background loops end with their context; an error ends the service.
@@ -73,15 +79,17 @@ type Deps struct {
 // Input is one thing to handle: a record with its decoded event, or a command.
 type Input struct {
 	Record  *events.Record // nil for commands
-	Event   events.Event   // nil for commands
+	Event   events.Event   // nil for commands, and in a Raw service
 	Command any            // nil for records
 	Tenant  string
 	Subject string
 
 	trace  string
 	closed bool // answered already: a command that was refused
-	reply  any
-	done   chan result
+	// retried says that the record is a parked one that an operator gave back.
+	retried bool
+	reply   any
+	done    chan result
 }
 
 type result struct {

@@ -23,7 +23,11 @@ func Migrations() (fs.FS, error) { return fs.Sub(migrations, "migrations") }
 // position is how far the consumer has come in one stream. What has no effect only moves at: it is
 // stored with the next commit that touches the stream, or by the flush a second later, so that facts a
 // service does not use cost no transaction. A crash in between hands them out again.
-type position struct{ at, stored int64 }
+//
+// blocked is the lowest version of the stream that is parked, 0 when none is: what comes after it waits
+// behind it. It is read together with the position, and parking writes both in one transaction: who has
+// not seen a parked event has not seen its position either, and his commit fails.
+type position struct{ at, stored, blocked int64 }
 
 // advance moves a consumer's stored position in one stream.
 type advance struct {
@@ -68,19 +72,20 @@ func (s *shard) loadPositions(ctx context.Context, keys []streamKey) error {
 		tenant[i], stream[i] = k.tenant, k.stream
 		s.pos[k] = position{}
 	}
-	rows, err := s.rt.deps.DB.Query(ctx, `SELECT p.tenant, p.stream, p.version FROM positions p
-		JOIN unnest($1::text[], $2::text[]) AS k (tenant, stream) USING (tenant, stream)`, tenant, stream)
+	rows, err := s.rt.deps.DB.Query(ctx, `SELECT p.tenant, p.stream, p.version, coalesce(
+			(SELECT min(q.version) FROM parked q WHERE q.tenant = p.tenant AND q.stream = p.stream AND q.state <> 'dropped'), 0)
+		FROM positions p JOIN unnest($1::text[], $2::text[]) AS k (tenant, stream) USING (tenant, stream)`, tenant, stream)
 	if err != nil {
 		return eventstore.Classify("service.positions", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var k streamKey
-		var v int64
-		if err := rows.Scan(&k.tenant, &k.stream, &v); err != nil {
+		var v, blocked int64
+		if err := rows.Scan(&k.tenant, &k.stream, &v, &blocked); err != nil {
 			return eventstore.Classify("service.positions", err)
 		}
-		s.pos[k] = position{v, v}
+		s.pos[k] = position{v, v, blocked}
 	}
 	return eventstore.Classify("service.positions", rows.Err())
 }
@@ -89,11 +94,11 @@ func (s *shard) loadPositions(ctx context.Context, keys []streamKey) error {
 func (s *shard) advanced(moves []advance, stored bool) {
 	for _, m := range moves {
 		if stored {
-			s.pos[m.key] = position{m.to, m.to}
+			s.pos[m.key] = position{m.to, m.to, s.pos[m.key].blocked}
 			delete(s.dirty, m.key)
 			continue
 		}
-		s.pos[m.key] = position{m.to, m.from}
+		s.pos[m.key] = position{m.to, m.from, s.pos[m.key].blocked}
 		s.dirty[m.key] = struct{}{}
 	}
 }
@@ -151,11 +156,16 @@ func (s *shard) sequence(ctx context.Context, inputs []*Input) ([]*Input, []adva
 			return nil, nil, err
 		}
 	}
+	return q.out, q.moves(), nil
+}
+
+// moves is how far the batch brings the consumer.
+func (q *sequencer) moves() []advance {
 	moves := make([]advance, 0, len(q.at))
 	for k, v := range q.at {
-		moves = append(moves, advance{k, s.pos[k].stored, v})
+		moves = append(moves, advance{k, q.s.pos[k].stored, v})
 	}
-	return q.out, moves, nil
+	return moves
 }
 
 // prefetch loads the positions the batch needs in one query.
@@ -223,7 +233,7 @@ func (q *sequencer) depend(ctx context.Context, in *Input) error {
 	if q.s.rt.def.After == nil {
 		return nil
 	}
-	if in.Event == nil {
+	if in.Event == nil && !q.s.rt.def.Raw {
 		e, err := q.s.rt.deps.Registry.Decode(*in.Record)
 		if err != nil {
 			return nil //nolint:nilerr // reported where the input is handled, so that it is parked

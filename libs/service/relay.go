@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -22,6 +21,7 @@ type relay struct {
 	rt    *Runtime
 	woken chan struct{}
 	held  map[int]bool
+	holdN []flag    // held, for other goroutines
 	sent  []sentRow // acknowledged by the broker, not yet deleted
 }
 
@@ -36,7 +36,12 @@ const (
 )
 
 func newRelay(rt *Runtime) *relay {
-	return &relay{rt: rt, woken: make(chan struct{}, 1), held: map[int]bool{}}
+	return &relay{rt: rt, woken: make(chan struct{}, 1), held: map[int]bool{}, holdN: make([]flag, rt.deps.Partitions)}
+}
+
+// holds reports whether this relay publishes the shard. Safe for concurrent use.
+func (l *relay) holds(shard int) bool {
+	return shard >= 0 && shard < len(l.holdN) && l.holdN[shard].Load()
 }
 
 // wake says that a shard has something to publish, or that the assignment has changed.
@@ -91,7 +96,8 @@ func (l *relay) session(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
 		return err
 	}
-	clear(l.held)
+	l.dropped()
+	defer l.dropped()
 	timer := time.NewTimer(relayPoll)
 	defer timer.Stop()
 	for {
@@ -124,6 +130,7 @@ func (l *relay) follow(ctx context.Context, conn *pgxpool.Conn) error {
 				return err
 			}
 			delete(l.held, id)
+			l.holdN[id].Store(false)
 		}
 	}
 	for _, id := range owned {
@@ -136,16 +143,21 @@ func (l *relay) follow(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 		if ok {
 			l.held[id] = true
+			l.holdN[id].Store(true)
 		}
 	}
 	return nil
 }
 
-func (l *relay) lockKey() int32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte("relay/" + string(l.rt.def.Family))) // a hash never fails
-	return int32(h.Sum32())                                    //nolint:gosec // the bits are a key, not a number
+// dropped notes that no lock is held.
+func (l *relay) dropped() {
+	clear(l.held)
+	for i := range l.holdN {
+		l.holdN[i].Store(false)
+	}
 }
+
+func (l *relay) lockKey() int32 { return advisoryKey("relay/" + string(l.rt.def.Family)) }
 
 const outboxSQL = `SELECT o.shard, e.pos, e.tenant, e.stream, e.version, e.event_id::text, e.kind,
 	e.schema_version, e.time, e.correlation, e.causation, e.traceparent, e.data

@@ -27,9 +27,9 @@ type Runtime struct {
 
 	shards   []*shard
 	relay    *relay
+	notify   *notifier
 	pub      *bus.Publisher
 	consumer *bus.Consumer
-	blocked  streamSet
 	gens     atomic.Int64
 	started  chan struct{} // closed once commands are taken
 	assigned atomic.Bool   // the first assignment has come
@@ -52,9 +52,9 @@ func New(def Definition, deps Deps) (*Runtime, error) {
 		metrics: newMetrics(deps.Metrics, def.Name), started: make(chan struct{}),
 	}
 	for i := range deps.Partitions {
-		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]position{}, dirty: map[streamKey]struct{}{}})
+		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]position{}, dirty: map[streamKey]struct{}{}, unparks: make(chan streamKey, 64)})
 	}
-	r.relay = newRelay(r)
+	r.relay, r.notify = newRelay(r), newNotifier(r, deps.Partitions)
 	topics := make([]string, 0, len(def.Consumes))
 	for _, f := range def.Consumes {
 		topics = append(topics, f.Topic())
@@ -65,6 +65,7 @@ func New(def Definition, deps Deps) (*Runtime, error) {
 	if err != nil {
 		return nil, errors.Join(err, pub.Close())
 	}
+	register(deps.Metrics, newLagCollector(r))
 	return r, nil
 }
 
@@ -158,7 +159,11 @@ func (r *Runtime) Run(ctx context.Context) error {
 	relayCtx, stopRelay := context.WithCancel(base)
 	defer stopRelay()
 
-	if err := r.loadBlocked(ctx); err != nil {
+	here := &presence{rt: r}
+	if err := here.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	var shards, relay sync.WaitGroup
@@ -166,11 +171,15 @@ func (r *Runtime) Run(ctx context.Context) error {
 		shards.Go(func() { s.loop(shardCtx) })
 	}
 	relay.Go(func() { r.relay.run(relayCtx) })
+	relay.Go(func() { r.notify.run(relayCtx) })
+	relay.Go(func() { here.run(relayCtx) })
 	close(r.started)
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.consumer.Run(gctx) })
 	g.Go(func() error { return r.sweep(gctx) })
+	g.Go(func() error { return r.unparkLoop(gctx) })
+	g.Go(func() error { return r.sample(gctx) })
 	for _, f := range r.def.Background {
 		g.Go(func() error { return f(gctx) })
 	}
@@ -275,42 +284,4 @@ func (r *Runtime) feed(ctx context.Context, id int, inputs []*Input) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// streamSet is the set of streams that have a parked event.
-type streamSet struct {
-	mu  sync.RWMutex
-	set map[streamKey]struct{}
-}
-
-func (s *streamSet) has(k streamKey) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	_, ok := s.set[k]
-	return ok
-}
-
-func (s *streamSet) add(k streamKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.set == nil {
-		s.set = map[streamKey]struct{}{}
-	}
-	s.set[k] = struct{}{}
-}
-
-func (r *Runtime) loadBlocked(ctx context.Context) error {
-	rows, err := r.deps.DB.Query(ctx, "SELECT DISTINCT tenant, stream FROM parked")
-	if err != nil {
-		return eventstore.Classify("service.blocked", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k streamKey
-		if err := rows.Scan(&k.tenant, &k.stream); err != nil {
-			return eventstore.Classify("service.blocked", err)
-		}
-		r.blocked.add(k)
-	}
-	return eventstore.Classify("service.blocked", rows.Err())
 }

@@ -3,22 +3,13 @@ package service_test
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"log/slog"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
-	"github.com/agentos-kernel/agentos/events/catalog"
 	"github.com/agentos-kernel/agentos/events/llm"
-	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/service"
@@ -27,81 +18,17 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-const partitions = 4
-
-// world is one database and one broker with a writing and a listening service.
-type world struct {
-	admin  string
-	broker string
-	log    *slog.Logger
-}
-
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *testkit.World {
 	t.Helper()
-	w := &world{admin: testkit.Postgres(t), broker: testkit.Broker(t)}
-	w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	own, err := service.Migrations()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = eventstore.Setup(t.Context(), w.admin, partitions, []eventstore.Service{
-		{Name: "scheduler", Family: events.Agent, Password: "a", Migrations: []fs.FS{own}},
-		{Name: "llm", Family: events.LLM, Password: "b", Migrations: []fs.FS{own}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = bus.EnsureTopics(t.Context(), w.bus(), []bus.TopicSpec{
-		{Name: events.Agent.Topic(), Partitions: partitions, Retention: time.Hour},
-		{Name: events.LLM.Topic(), Partitions: partitions, Retention: time.Hour},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-func (w *world) bus() bus.Config {
-	return bus.Config{Brokers: []string{w.broker}, SessionTimeout: 2 * time.Second, Logger: w.log}
-}
-
-func (w *world) pool(t *testing.T, name, password string) *pgxpool.Pool {
-	t.Helper()
-	url, err := eventstore.ServiceURL(w.admin, name, password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := pgxpool.New(context.Background(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
+	return testkit.NewWorld(t, eventstore.Service{Name: "scheduler", Family: events.Agent},
+		eventstore.Service{Name: "llm", Family: events.LLM})
 }
 
 // start runs a service until the test ends.
-func (w *world) start(t *testing.T, def service.Definition, password string) *service.Runtime {
+func start(t *testing.T, w *testkit.World, def service.Definition) *service.Runtime {
 	t.Helper()
-	reg, err := catalog.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	rt, err := service.New(def, service.Deps{
-		DB: w.pool(t, def.Name, password), Bus: w.bus(), Partitions: partitions, Registry: reg, Logger: w.log,
-		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- rt.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("service %s: %v", def.Name, err)
-		}
-	})
+	rt := w.Runtime(t, def)
+	w.Run(t, rt)
 	return rt
 }
 
@@ -174,23 +101,12 @@ func (l *listener) count(subject string) int {
 	return len(l.heard[subject])
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func TestFactsReachTheOtherServiceOnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := &listener{heard: map[string][]int64{}}
-	w.start(t, l.definition(), "b")
-	rt := w.start(t, writer(), "a")
+	start(t, w, l.definition())
+	rt := start(t, w, writer())
 	const subjects, each = 8, 40
 	var wg sync.WaitGroup
 	for s := range subjects {
@@ -206,7 +122,7 @@ func TestFactsReachTheOtherServiceOnceAndInOrder(t *testing.T) {
 	wg.Wait()
 	for s := range subjects {
 		subject := fmt.Sprintf("p%d", s)
-		eventually(t, subject+" heard all", func() bool { return l.count(subject) == each })
+		testkit.Eventually(t, subject+" heard all", func() bool { return l.count(subject) == each })
 		for i, v := range l.heard[subject] {
 			if v != int64(i+1) {
 				t.Fatalf("%s: event %d has version %d", subject, i, v)
@@ -214,7 +130,7 @@ func TestFactsReachTheOtherServiceOnceAndInOrder(t *testing.T) {
 		}
 	}
 	var outbox int
-	eventually(t, "outbox empty", func() bool {
+	testkit.Eventually(t, "outbox empty", func() bool {
 		if err := rt.DB().QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&outbox); err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +141,7 @@ func TestFactsReachTheOtherServiceOnceAndInOrder(t *testing.T) {
 func TestRefusedCommandLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	rt := w.start(t, writer(), "a")
+	rt := start(t, w, writer())
 	_, err := rt.Do(t.Context(), events.DefaultTenant, "p", write{"refuse"})
 	if !fault.Is(err, fault.Conflict) {
 		t.Fatalf("err = %v, want a conflict", err)
@@ -240,8 +156,8 @@ func TestPoisonIsParkedAndOthersGoOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := &listener{heard: map[string][]int64{}, poison: "poison"}
-	w.start(t, l.definition(), "b")
-	rt := w.start(t, writer(), "a")
+	start(t, w, l.definition())
+	rt := start(t, w, writer())
 	for _, m := range []struct{ subject, content string }{
 		{"bad", "fine"}, {"bad", "poison"}, {"bad", "behind"}, {"good", "fine"}, {"good", "fine"},
 	} {
@@ -249,10 +165,10 @@ func TestPoisonIsParkedAndOthersGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "good heard", func() bool { return l.count("good") == 2 })
-	db := w.pool(t, "llm", "b")
+	testkit.Eventually(t, "good heard", func() bool { return l.count("good") == 2 })
+	db := w.Pool(t, "llm")
 	var parked int
-	eventually(t, "two parked", func() bool {
+	testkit.Eventually(t, "two parked", func() bool {
 		if err := db.QueryRow(t.Context(), "SELECT count(*) FROM parked WHERE stream = 'agent/bad'").Scan(&parked); err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +182,7 @@ func TestPoisonIsParkedAndOthersGoOn(t *testing.T) {
 func TestServiceCannotWriteAnothersFamilyOrReadItsTables(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	db := w.pool(t, "llm", "b")
+	db := w.Pool(t, "llm")
 	_, err := db.Exec(t.Context(), `SELECT eventstore.append('{default}','{agent/x}','{0}','{0}','{1}','{1}','{1}',
 		ARRAY[gen_random_uuid()::text],'{agent.spawned}','{1}',ARRAY[now()],'{c}','{}','{}',ARRAY[''::bytea])`)
 	if err == nil {
@@ -283,19 +199,16 @@ func TestServiceCannotWriteAnothersFamilyOrReadItsTables(t *testing.T) {
 func TestLostMessagesAreFoundInTheStore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	rt := w.start(t, writer(), "a")
+	rt := start(t, w, writer())
 	for range 3 {
 		if _, err := rt.Do(t.Context(), events.DefaultTenant, "p", write{"lost"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// The broker loses everything: the listener joins an empty one.
-	w2 := &world{admin: w.admin, broker: testkit.Broker(t), log: w.log}
-	err := bus.EnsureTopics(t.Context(), w2.bus(), []bus.TopicSpec{{Name: events.Agent.Topic(), Partitions: partitions, Retention: time.Hour}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w2 := &testkit.World{Admin: w.Admin, Broker: testkit.Broker(t), Log: w.Log}
+	w2.Topics(t)
 	l := &listener{heard: map[string][]int64{}}
-	w2.start(t, l.definition(), "b")
-	eventually(t, "the sweeper found all three", func() bool { return l.count("p") == 3 })
+	start(t, w2, l.definition())
+	testkit.Eventually(t, "the sweeper found all three", func() bool { return l.count("p") == 3 })
 }

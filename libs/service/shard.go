@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +26,8 @@ type shard struct {
 	seenGen int64
 	// doubt is set while a batch is tried again: no position is guessed then.
 	doubt bool
+	// unparks are the streams whose parked events an operator has asked for.
+	unparks chan streamKey
 }
 
 // work is inputs that must commit before done is told.
@@ -51,6 +52,8 @@ func (s *shard) loop(ctx context.Context) {
 			return
 		case <-flush.C:
 			s.flush(ctx)
+		case k := <-s.unparks:
+			s.unpark(ctx, k)
 		case w := <-s.in:
 			works := []work{w}
 			n := len(w.inputs)
@@ -122,7 +125,7 @@ func (s *shard) settle(ctx context.Context, inputs []*Input) error {
 		}
 		poison := fault.KindOf(err).Action() == fault.Park && try >= parkAttempts
 		if poison && len(inputs) == 1 {
-			return s.park(ctx, inputs[0], err)
+			return s.isolate(ctx, inputs[0], err)
 		}
 		// Inputs of one batch can also stand in each other's way, such as two requests with one key.
 		if len(inputs) > 1 && (poison || (fault.Is(err, fault.Conflict) && try > parkAttempts)) {
@@ -149,6 +152,16 @@ func (s *shard) settleEach(ctx context.Context, inputs []*Input) error {
 	return nil
 }
 
+// isolate finds which record it is that cannot be handled: the one given, or one that it brought in
+// because Kafka had not delivered it or because it rests on it.
+func (s *shard) isolate(ctx context.Context, in *Input, cause error) error {
+	todo, _, err := s.sequence(ctx, []*Input{in})
+	if err != nil || len(todo) < 2 {
+		return s.park(ctx, in, cause)
+	}
+	return s.settleEach(ctx, todo)
+}
+
 // park puts a record aside with the reason and moves on; a command's error goes to who sent it.
 func (s *shard) park(ctx context.Context, in *Input, cause error) error {
 	if in.Record == nil {
@@ -161,7 +174,11 @@ func (s *shard) park(ctx context.Context, in *Input, cause error) error {
 		s.doubt = true
 		err := s.attempt(ctx, []*Input{in}, cause)
 		if err == nil {
-			s.rt.blocked.add(streamKey{in.Record.Tenant, in.Record.Stream})
+			k := streamKey{in.Record.Tenant, in.Record.Stream}
+			if p := s.pos[k]; p.blocked == 0 {
+				p.blocked = in.Record.StreamVersion
+				s.pos[k] = p
+			}
 			s.rt.metrics.parked.Inc()
 			return nil
 		}
@@ -195,7 +212,11 @@ func (s *shard) attempt(ctx context.Context, inputs []*Input, parkCause error) (
 	if err != nil {
 		return err
 	}
-	u := newUnit(s.rt, s.id, gen)
+	return s.perform(ctx, newUnit(s.rt, s.id, gen), todo, moves, parkCause)
+}
+
+// perform handles sequenced inputs in a Unit and commits it.
+func (s *shard) perform(ctx context.Context, u *Unit, todo []*Input, moves []advance, parkCause error) (err error) {
 	defer func() {
 		if err != nil {
 			for _, f := range u.rollback {
@@ -237,16 +258,18 @@ func (s *shard) one(ctx context.Context, u *Unit, in *Input, parkCause error, sp
 		return nil
 	}
 	if in.Record != nil {
-		key := streamKey{in.Record.Tenant, in.Record.Stream}
-		if parkCause == nil && s.rt.blocked.has(key) {
-			parkCause = errors.New("behind a parked event of the same stream")
+		if parkCause == nil && !in.retried {
+			key := streamKey{in.Record.Tenant, in.Record.Stream}
+			if b := s.pos[key].blocked; b != 0 && in.Record.StreamVersion > b {
+				u.Exec(parkBehindSQL, in.Record.Tenant, in.Record.Stream, in.Record.StreamVersion, in.Record.Kind, reasonBehind)
+				return nil
+			}
 		}
 		if parkCause != nil {
-			u.Exec(`INSERT INTO parked (tenant, stream, version, kind, reason) VALUES ($1,$2,$3,$4,$5) ON CONFLICT DO NOTHING`,
-				in.Record.Tenant, in.Record.Stream, in.Record.StreamVersion, in.Record.Kind, parkCause.Error())
+			u.Exec(parkSQL, in.Record.Tenant, in.Record.Stream, in.Record.StreamVersion, in.Record.Kind, parkCause.Error())
 			return nil
 		}
-		if in.Event == nil {
+		if in.Event == nil && !s.rt.def.Raw {
 			e, err := s.rt.deps.Registry.Decode(*in.Record)
 			if err != nil {
 				return fault.Wrap(fault.Invalid, "service.decode", "cannot read the event", err)
@@ -298,6 +321,7 @@ func (s *shard) commit(ctx context.Context, u *Unit, moves []advance) error {
 	if n > 0 {
 		s.rt.metrics.appended.Add(float64(n))
 		s.rt.relay.wake(s.id)
+		s.rt.notify.committed(s.id)
 	}
 	return nil
 }

@@ -25,7 +25,10 @@ type Unit struct {
 	commit   []func()
 	rollback []func()
 	posts    []post
+	last     []statement // after everything else
 	changes  int
+
+	tx eventstore.Querier // of a rebuild; nil otherwise
 }
 
 type streamKey struct{ tenant, stream string }
@@ -48,13 +51,27 @@ func newUnit(rt *Runtime, shard int, gen int64) *Unit {
 }
 
 // Now is the time of this batch: facts staged in it carry it.
-func (u *Unit) Now() time.Time { return u.now }
+func (u *Unit) Now() time.Time {
+	if u.tx != nil && u.cur != nil && u.cur.Record != nil {
+		return u.cur.Record.Time // what is made again has the time it was made first
+	}
+	return u.now
+}
+
+// Rebuilding reports whether read models are being made again: what is appended or posted then is left
+// out, for it is in the event store already, and no effect may start.
+func (u *Unit) Rebuilding() bool { return u.tx != nil }
 
 // Owned reports whether this replica owns the shard of the batch.
 func (u *Unit) Owned() bool { return u.gen != 0 }
 
 // DB reads outside the transaction. What is decided on it must be protected by a stream version.
-func (u *Unit) DB() eventstore.Querier { return u.rt.deps.DB }
+func (u *Unit) DB() eventstore.Querier {
+	if u.tx != nil {
+		return u.tx
+	}
+	return u.rt.deps.DB
+}
 
 // Exec queues a statement on the service's own tables.
 func (u *Unit) Exec(sql string, args ...any) {
@@ -90,6 +107,9 @@ func (u *Unit) TraceParent() string { return u.cur.trace }
 
 // append stages events on a stream that is at version.
 func (u *Unit) append(tenant, stream string, version int64, evs []events.Event) error {
+	if u.Rebuilding() {
+		return nil
+	}
 	key := streamKey{tenant, stream}
 	a := u.staged[key]
 	if a == nil {
@@ -130,6 +150,9 @@ func (u *Unit) queue(p *pgx.Batch, positions []advance) {
 		b.Queue(p)
 	}
 	for _, s := range u.stmts {
+		p.Queue(s.sql, s.args...)
+	}
+	for _, s := range u.last {
 		p.Queue(s.sql, s.args...)
 	}
 }

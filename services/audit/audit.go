@@ -111,6 +111,8 @@ func (s *Service) Definition() service.Definition {
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
 		Pace:       pace,
+		Raw:        true, // the log keeps bytes, whatever they say
+		Rebuild:    service.Rebuild{Primary: "its log is a primary record, whose order and signed heads nothing else holds"},
 		Routes: func(g *echo.Group) {
 			httpapi.Register(g, s.rt.DB(), s.key.VerifierKey(), s.Verify)
 		},

@@ -41,7 +41,9 @@ func New(Config) (*Service, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "learning.new", "cannot read the embedded migrations", err)
 	}
-	return &Service{migrations: migrations, handler: handle.New()}, nil
+	s := &Service{migrations: migrations}
+	s.handler = handle.New(func(r events.Record) (events.Event, error) { return s.rt.Decode(r) })
+	return s, nil
 }
 
 // Bind gives the service the runtime that runs its Definition.
@@ -55,6 +57,7 @@ func (s *Service) Definition() service.Definition {
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
 		Pace:       pace,
+		Raw:        true,
 		Assigned:   s.handler.Assigned,
 		Routes:     func(g *echo.Group) { httpapi.Register(g, s.rt.DB()) },
 	}

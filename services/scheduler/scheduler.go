@@ -60,7 +60,8 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg}
 	s.queue = runqueue.New(cfg.Slots, func(k runqueue.Key) { s.rt.Post(k.Tenant, k.PID, handle.Grant{}) })
-	s.handler = handle.New(s.queue, func(subject string) int { return s.rt.Shard(subject) })
+	s.handler = handle.New(s.queue, func(subject string) int { return s.rt.Shard(subject) },
+		func(r events.Record) (events.Event, error) { return s.rt.Decode(r) })
 	return s, nil
 }
 
@@ -83,7 +84,10 @@ func (s *Service) Definition() (service.Definition, error) {
 		Migrations: migrations,
 		Handle:     s.handler.Handle,
 		Assigned:   s.assigned,
-		Routes:     func(g *echo.Group) { schedulerapi.RegisterHandlers(g, s.api) },
+		Rebuild: service.Rebuild{
+			Families: []events.Family{events.Agent}, Handle: s.handler.Rebuild, Keep: []string{"idempotency"},
+		},
+		Routes: func(g *echo.Group) { schedulerapi.RegisterHandlers(g, s.api) },
 		Background: []func(context.Context) error{
 			s.watch,
 			func(ctx context.Context) error { return s.hub.Run(ctx, s.cfg.Bus) },

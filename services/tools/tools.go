@@ -128,6 +128,7 @@ func (s *Service) Definition() service.Definition {
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
 		Assigned:   s.handler.Assigned,
+		Rebuild:    service.Rebuild{Families: []events.Family{events.Agent}},
 		Routes: func(g *echo.Group) {
 			toolsapi.RegisterHandlers(g, httpapi.New(s.registry, s.rt.Logger()))
 		},

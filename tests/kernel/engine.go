@@ -35,7 +35,10 @@ type EngineAnswer struct {
 }
 
 // EngineUsage is what an engine has charged for answers it gave whole.
-type EngineUsage struct{ Calls, Input, Cached, Output int64 }
+type EngineUsage struct {
+	Calls                 int
+	Input, Cached, Output int64
+}
 
 // Engine is a server with the OpenAI chat completions interface that answers as the test says.
 type Engine struct {

@@ -34,7 +34,8 @@ type Kernel struct {
 	env, args []string
 }
 
-// Up starts `agentos up` with the recordings of the repository and waits until it is ready.
+// Up starts `agentos up` with the recordings of the repository and waits until it is ready. In args
+// "{home}" stands for AGENTOS_HOME.
 func Up(t testing.TB, env []string, args ...string) *Kernel {
 	t.Helper()
 	home := Home(t)
@@ -42,7 +43,9 @@ func Up(t testing.TB, env []string, args ...string) *Kernel {
 	addr := "127.0.0.1:" + Port(t)
 	k.URL = "http://" + addr
 	k.args = append([]string{"up", "--json", "--http", addr, "--workspace-root", k.Roots}, Examples(t)...)
-	k.args = append(k.args, args...)
+	for _, a := range args {
+		k.args = append(k.args, strings.ReplaceAll(a, "{home}", home))
+	}
 	k.Start(t)
 	raw, err := os.ReadFile(filepath.Join(home, "api.key")) //nolint:gosec // a file of the test
 	if err != nil {

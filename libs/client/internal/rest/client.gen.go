@@ -108,7 +108,7 @@ type ClientInterface interface {
 	// CreateAgentWithBody Start a process
 	//
 	// The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-	// message; a conversation may begin without one and waits for a message.
+	// message.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -118,7 +118,7 @@ type ClientInterface interface {
 	// CreateAgent Start a process
 	//
 	// The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-	// message; a conversation may begin without one and waits for a message.
+	// message.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -273,7 +273,7 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 // CreateAgentWithBody Start a process
 //
 // The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-// message; a conversation may begin without one and waits for a message.
+// message.
 //
 // Takes any type of body and a specified content type.
 //
@@ -293,7 +293,7 @@ func (c *Client) CreateAgentWithBody(ctx context.Context, params *CreateAgentPar
 // CreateAgent Start a process
 //
 // The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-// message; a conversation may begin without one and waits for a message.
+// message.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1436,7 +1436,7 @@ type ClientWithResponsesInterface interface {
 	// CreateAgentWithBodyWithResponse Start a process
 	//
 	// The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-	// message; a conversation may begin without one and waits for a message.
+	// message.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1446,7 +1446,7 @@ type ClientWithResponsesInterface interface {
 	// CreateAgentWithResponse Start a process
 	//
 	// The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-	// message; a conversation may begin without one and waits for a message.
+	// message.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2813,7 +2813,7 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 // CreateAgentWithBodyWithResponse Start a process
 //
 // The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-// message; a conversation may begin without one and waits for a message.
+// message.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2829,7 +2829,7 @@ func (c *ClientWithResponses) CreateAgentWithBodyWithResponse(ctx context.Contex
 // CreateAgentWithResponse Start a process
 //
 // The process is durable when this answers: it goes on after a crash of any part. `task` is its first user
-// message; a conversation may begin without one and waits for a message.
+// message.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

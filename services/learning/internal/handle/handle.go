@@ -3,6 +3,7 @@ package handle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -24,6 +25,7 @@ const keptSteps = 2
 // its shard.
 type Handler struct {
 	streams *service.Streams[core.State]
+	decode  func(events.Record) (events.Event, error)
 
 	mu    sync.Mutex
 	procs map[store.Key]*process
@@ -40,8 +42,10 @@ type process struct {
 }
 
 // New makes a handler.
-func New() *Handler {
-	return &Handler{streams: service.NewStreams(events.Learning, core.Evolve), procs: map[store.Key]*process{}}
+func New(decode func(events.Record) (events.Event, error)) *Handler {
+	return &Handler{
+		streams: service.NewStreams(events.Learning, core.Evolve), decode: decode, procs: map[store.Key]*process{},
+	}
 }
 
 // Assigned implements service.Definition.Assigned: another replica may have written meanwhile. What a
@@ -62,17 +66,24 @@ func (h *Handler) Handle(ctx context.Context, u *service.Unit, in *service.Input
 	if !core.Relevant(in.Record.Kind) {
 		return nil
 	}
+	event, err := h.decode(*in.Record)
+	if _, unknown := errors.AsType[*events.UnknownKindError](err); unknown {
+		return nil // of a newer writer: the trajectory lacks it, as a replay by this program would
+	}
+	if err != nil {
+		return fault.Wrap(fault.Invalid, "learning.handle", "cannot read the event", err)
+	}
 	p, err := h.process(ctx, u, store.Key{Tenant: in.Tenant, PID: in.Subject})
 	if err != nil {
 		return err
 	}
 	var step *core.Step
-	if n, ok := core.StepOf(in.Event); ok {
+	if n, ok := core.StepOf(event); ok {
 		if step, err = p.step(ctx, u, n); err != nil {
 			return err
 		}
 	}
-	if !core.Apply(&p.head, step, in.Record, in.Event) {
+	if !core.Apply(&p.head, step, in.Record, event) {
 		return nil
 	}
 	return h.write(ctx, u, p, step)

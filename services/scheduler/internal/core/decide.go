@@ -239,12 +239,12 @@ func WindowRefused(s State, step int, reason string) []events.Event {
 // Message puts a message into the mailbox.
 func Message(s State, m agent.MessageReceived) ([]events.Event, error) {
 	const op = "scheduler.message"
-	if err := alive(s, op); err != nil {
-		return nil, err
-	}
 	if strings.TrimSpace(m.Content) == "" || len(m.Content) > MaxMessageBytes {
 		return nil, fault.Newf(fault.Invalid, op, "content must have 1 to %d bytes that are not all blank", MaxMessageBytes).
 			WithFix("write what the process should be told; put long material into files of the workspace")
+	}
+	if err := alive(s, op); err != nil {
+		return nil, err
 	}
 	if len(s.Mail) >= MaxMail {
 		return nil, fault.Newf(fault.Quota, op, "the mailbox is full: %d messages wait", len(s.Mail)).
@@ -277,14 +277,15 @@ const (
 // Signal asks a process to end.
 func Signal(s State, signal string, deadline time.Time) ([]events.Event, error) {
 	const op = "scheduler.signal"
+	if signal != SignalTerminate && signal != SignalKill {
+		return nil, fault.Newf(fault.Invalid, op, "signal is %q, it must be %q or %q", signal, SignalTerminate, SignalKill).
+			WithFix("send terminate to let the step end within the grace time, kill to end it now")
+	}
 	if err := alive(s, op); err != nil {
 		return nil, err
 	}
 	received := agent.SignalReceived{Signal: signal, Deadline: deadline}
 	switch {
-	case signal != SignalTerminate && signal != SignalKill:
-		return nil, fault.Newf(fault.Invalid, op, "signal is %q, it must be %q or %q", signal, SignalTerminate, SignalKill).
-			WithFix("send terminate to let the step end within the grace time, kill to end it now")
 	case signal == SignalKill, !s.InStep():
 		return []events.Event{received, agent.Terminated{Signal: signal, Reason: "ended by signal " + signal}}, nil
 	case s.Signal.Signal != "":

@@ -23,11 +23,15 @@ type Handler struct {
 	streams *service.Streams[core.State]
 	queue   *runqueue.Queue
 	shard   func(subject string) int
+	decode  func(events.Record) (events.Event, error)
+	folds   map[string]fold // of a rebuild, by tenant and pid
 }
 
 // New makes a handler. shard gives the shard of a pid.
-func New(queue *runqueue.Queue, shard func(subject string) int) *Handler {
-	return &Handler{streams: service.NewStreams(events.Agent, core.Evolve), queue: queue, shard: shard}
+func New(queue *runqueue.Queue, shard func(subject string) int, decode func(events.Record) (events.Event, error)) *Handler {
+	return &Handler{
+		streams: service.NewStreams(events.Agent, core.Evolve), queue: queue, shard: shard, decode: decode, folds: map[string]fold{},
+	}
 }
 
 // Spawn is the command to begin a process. The answer is the response.

@@ -32,9 +32,34 @@ func newCatalogue(rt Runtime, db eventstore.Querier) *catalogue {
 	return &catalogue{rt: rt, db: db}
 }
 
+// How long a request waits for a gateway or a tools service that has just started, and how often it looks.
+const (
+	catalogueWait = 5 * time.Second
+	catalogueLook = 50 * time.Millisecond
+)
+
 // check says whether model and tools exist, and how large the model's window is, in tokens; 0 when nobody
-// knows.
+// knows. Right after a start the catalogues may not be published yet: it waits for them a while.
 func (c *catalogue) check(ctx context.Context, model string, tools []string) (int, error) {
+	limit := time.NewTimer(catalogueWait)
+	defer limit.Stop()
+	for {
+		size, err := c.checkNow(ctx, model, tools)
+		if !fault.Is(err, fault.Unavailable) {
+			return size, err
+		}
+		select {
+		case <-time.After(catalogueLook):
+		case <-limit.C:
+			return size, err
+		case <-ctx.Done():
+			return size, err
+		}
+	}
+}
+
+// checkNow is check without waiting.
+func (c *catalogue) checkNow(ctx context.Context, model string, tools []string) (int, error) {
 	const op = "scheduler.spawn"
 	c.mu.Lock()
 	defer c.mu.Unlock()
