@@ -153,36 +153,52 @@ func TestAnotherPartitionCountIsRefused(t *testing.T) {
 	}
 }
 
-// reader follows the store with its own idea of a cursor and notes what it saw.
-type reader struct {
-	seen map[string][]int64 // versions by stream, in the order they were read
-}
-
-func (r *reader) take(recs []events.Record) {
-	for _, rec := range recs {
-		r.seen[rec.Stream] = append(r.seen[rec.Stream], rec.StreamVersion)
-	}
-}
-
-func (r *reader) total() (n, inverted int) {
-	for _, vs := range r.seen {
-		for i, v := range vs {
-			n++
-			if i > 0 && v < vs[i-1] {
-				inverted++
-			}
-		}
-	}
-	return n, inverted
-}
-
-// TestWatermarkLosesNothing runs the workload that breaks a plain cursor: many writers whose transactions
-// take a position and commit some time later. The plain cursor is the control: it must lose events, else
-// the workload proves nothing.
+// TestWatermarkLosesNothing runs the workload that breaks the two cursors people use: many writers whose
+// transactions have an id (an inbox row) before they lock their stream, and commit some time after they
+// drew a position. Both cursors are controls: the plain one must lose events and the one ordered by
+// transaction id must reorder them, else the workload proves nothing.
 func TestWatermarkLosesNothing(t *testing.T) {
 	t.Parallel()
 	db := store(t)
-	const writers, each, streams = 16, 60, 8
+	if _, err := db.Exec(t.Context(), "CREATE TABLE inbox (id uuid)"); err != nil {
+		t.Fatal(err)
+	}
+	const writers, each = 16, 60
+	done := write(t, db, writers, each)
+	safe, plain, byXID := &reader{seen: map[string][]int64{}}, &reader{seen: map[string][]int64{}}, &reader{seen: map[string][]int64{}}
+	var mark eventstore.Watermark
+	// A transaction of any database of the server holds the watermark back, so the end takes its time.
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		ended := done.Load()
+		upTo, err := mark.Advance(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		safe.follow(t, db, upTo)
+		plain.follow(t, db, 1<<62)
+		byXID.followXID(t, db)
+		if n, _ := byXID.total(); ended && upTo >= plain.pos && n == writers*each {
+			break
+		}
+	}
+	if n, inverted := safe.total(); n != writers*each || inverted != 0 {
+		t.Errorf("watermark: read %d of %d events, %d out of order", n, writers*each, inverted)
+	}
+	lost, _ := plain.total()
+	if lost = writers*each - lost; lost == 0 {
+		t.Error("control: the plain cursor lost nothing: the workload does not test the watermark")
+	}
+	_, inverted := byXID.total()
+	if inverted == 0 {
+		t.Error("control: the cursor by transaction id reordered nothing: the workload does not test the watermark")
+	}
+	t.Logf("of %d events the plain cursor lost %d, the cursor by transaction id reordered %d; the watermark neither", writers*each, lost, inverted)
+}
+
+// write starts the writers and says when they have ended.
+func write(t *testing.T, db *pgxpool.Pool, writers, each int) *atomic.Bool {
+	t.Helper()
+	const streams = 8
 	var done atomic.Bool
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -197,49 +213,69 @@ func TestWatermarkLosesNothing(t *testing.T) {
 		})
 	}
 	go func() { wg.Wait(); done.Store(true) }()
-	safe, plain := &reader{map[string][]int64{}}, &reader{map[string][]int64{}}
-	var mark eventstore.Watermark
-	var safeAt, plainAt int64
-	// A transaction of any database of the server holds the watermark back, so the end takes its time.
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		ended := done.Load()
-		upTo, err := mark.Advance(t.Context(), db)
-		if err != nil {
-			t.Fatal(err)
-		}
-		safeAt = follow(t, db, safe, safeAt, upTo)
-		plainAt = follow(t, db, plain, plainAt, 1<<62)
-		if ended && upTo >= plainAt {
-			break
-		}
-	}
-	n, inverted := safe.total()
-	if n != writers*each || inverted != 0 {
-		t.Errorf("watermark: read %d of %d events, %d out of order", n, writers*each, inverted)
-	}
-	if n, _ := plain.total(); n >= writers*each {
-		t.Errorf("control: the plain cursor lost nothing (%d events): the workload does not test the watermark", n)
-	} else {
-		t.Logf("control: the plain cursor lost %d of %d events; the watermark none", writers*each-n, writers*each)
-	}
+	return &done
 }
 
-func follow(t *testing.T, db *pgxpool.Pool, r *reader, after, upTo int64) int64 {
+// reader follows the store with its own idea of a cursor and notes what it saw.
+type reader struct {
+	seen     map[string][]int64 // versions by stream, in the order they were read
+	xid, pos int64              // cursor
+}
+
+func (r *reader) total() (n, inverted int) {
+	for _, vs := range r.seen {
+		for i, v := range vs {
+			n++
+			if i > 0 && v < vs[i-1] {
+				inverted++
+			}
+		}
+	}
+	return n, inverted
+}
+
+func (r *reader) follow(t *testing.T, db *pgxpool.Pool, upTo int64) {
 	t.Helper()
-	recs, err := eventstore.ReadAll(t.Context(), db, after, upTo, 10_000)
+	recs, err := eventstore.ReadAll(t.Context(), db, r.pos, upTo, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.take(recs)
-	if len(recs) > 0 {
-		return recs[len(recs)-1].Position
+	for _, rec := range recs {
+		r.seen[rec.Stream] = append(r.seen[rec.Stream], rec.StreamVersion)
+		r.pos = rec.Position
 	}
-	return after
 }
 
-// slowAppend appends in a transaction that stays open a while after it drew its position.
+// followXID reads in the order of (transaction id, position) below the snapshot's xmin.
+func (r *reader) followXID(t *testing.T, db *pgxpool.Pool) {
+	t.Helper()
+	rows, err := db.Query(t.Context(), `SELECT stream, version, xmin::text::bigint AS xid, pos FROM eventstore.events
+		WHERE (xmin::text::bigint, pos) > ($1, $2)
+		  AND xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint ORDER BY 3, 4`, r.xid, r.pos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var stream string
+		var version int64
+		if err := rows.Scan(&stream, &version, &r.xid, &r.pos); err != nil {
+			t.Fatal(err)
+		}
+		r.seen[stream] = append(r.seen[stream], version)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slowAppend appends in a transaction that has its id some time before it locks the stream, and stays
+// open a while after it drew its position.
 func slowAppend(ctx context.Context, db *pgxpool.Pool, stream string, rnd *rand.Rand) error {
 	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "WITH i AS (INSERT INTO inbox VALUES (gen_random_uuid())) SELECT pg_sleep($1)", rnd.Float64()*0.004); err != nil {
+			return err
+		}
 		var b eventstore.Batch
 		b.Add(one(stream, eventstore.AnyVersion, 1))
 		p := &pgx.Batch{}

@@ -10,8 +10,9 @@ import (
 	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/core"
 )
 
-// publishAgain is the pause between two tries to publish a catalogue.
-const publishAgain = time.Second
+// lookEvery is the pause between two looks at the cassettes, and between two tries to publish a catalogue.
+// Engines are asked less often, see Config.Refresh.
+const lookEvery = time.Second
 
 // publishCatalog makes the catalogue known at the start and when it changes: an engine that was started
 // or stopped, a new cassette. A replica that sees no change is silent, so that two replicas that see
@@ -23,19 +24,21 @@ func (g *Gateway) publishCatalog(ctx context.Context) error {
 		return nil
 	}
 	var told []llm.Model
+	var asked time.Time
 	for ctx.Err() == nil {
-		g.catalog.Refresh(ctx)
-		pause := g.cfg.Refresh
+		if asked.IsZero() || time.Since(asked) >= g.cfg.Refresh {
+			g.catalog.Refresh(ctx)
+			asked = time.Now()
+		}
 		if models := g.catalog.Models(); told == nil || !slices.Equal(told, models) {
 			if _, err := g.rt.Do(ctx, events.DefaultTenant, core.RegistrySubject, core.Publish{Models: models}); err == nil {
 				told = models
 			} else {
-				pause = publishAgain
 				g.rt.Logger().WarnContext(ctx, "model catalogue not published yet", "error", err)
 			}
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(min(lookEvery, g.cfg.Refresh)):
 		case <-ctx.Done():
 		}
 	}

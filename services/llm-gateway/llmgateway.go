@@ -45,7 +45,7 @@ type Config struct {
 	Concurrency     int           // model calls at once in this replica; default 512
 	CacheBytes      int           // memory for the windows of processes; default 256 MB
 	Grace           time.Duration // how long a stop waits for running calls; default 5 s
-	Refresh         time.Duration // pause between two looks at the engines and cassettes; default 10 s
+	Refresh         time.Duration // pause between two looks at the engines; default 10 s
 	Tracer          trace.Tracer  // of the provider calls; default: the global one
 }
 

@@ -4,7 +4,6 @@ package crash
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -16,8 +15,6 @@ import (
 	"time"
 
 	"github.com/agentos-kernel/agentos/api"
-	"github.com/agentos-kernel/agentos/events/llm"
-	"github.com/agentos-kernel/agentos/events/tool"
 	"github.com/agentos-kernel/agentos/examples/drive"
 	"github.com/agentos-kernel/agentos/libs/cassette"
 	"github.com/agentos-kernel/agentos/libs/client"
@@ -70,7 +67,7 @@ func TestKillAllInOne(t *testing.T) { //nolint:paralleltest // it wants the mach
 		}
 		work.check(t, c)
 	}
-	audit(t, c)
+	kernel.AuditVerified(t, c)
 	fmt.Printf("%s: killed %d times\n", t.Name(), killed)
 	if err := p.Stop(30 * time.Second); err != nil {
 		t.Errorf("stop: %v", err)
@@ -79,45 +76,23 @@ func TestKillAllInOne(t *testing.T) { //nolint:paralleltest // it wants the mach
 
 // TestKillServices kills single services beside their infrastructure.
 func TestKillServices(t *testing.T) { //nolint:paralleltest // it wants the machine for itself
-	home, rnd := kernel.Home(t), random(t)
-	roots := filepath.Join(home, "workspaces")
-	infra := kernel.Start(t, home, "infra", nil, "serve", "infra", "--json")
-	infra.Ready(t, readyLimit)
-	names := []string{"scheduler", "context", "llm-gateway", "tools", "audit", "learning"}
-	edge := "127.0.0.1:" + kernel.Port(t)
-	ports, procs := map[string]string{}, map[string]*kernel.Process{}
-	edgeArgs := []string{"serve", "edge", "--json", "--http", edge}
-	for _, n := range names {
-		ports[n] = "127.0.0.1:" + kernel.Port(t)
-		edgeArgs = append(edgeArgs, "--upstream", n+"=http://"+ports[n])
-	}
-	serve := func(n string) {
-		args := append([]string{"serve", n, "--json", "--http", ports[n], "--workspace-root", roots}, kernel.Examples(t)...)
-		procs[n] = kernel.Start(t, home, n, nil, args...)
-	}
-	for _, n := range names {
-		serve(n)
-	}
-	for _, n := range names {
-		procs[n].Ready(t, readyLimit)
-	}
-	kernel.Start(t, home, "edge", nil, edgeArgs...).Ready(t, readyLimit)
-	c := kernel.Client(t, home, "http://"+edge)
+	rnd, names := random(t), kernel.Names()
+	s := kernel.Serve(t)
 	killed := map[string]int{}
 	for round, n := 0, 0; n < *points; round++ {
-		work := begin(t, c, roots, fmt.Sprintf("round-%d", round))
+		work := begin(t, s.Client, s.Roots, fmt.Sprintf("round-%d", round))
 		for n < *points && !work.over() {
 			time.Sleep(time.Duration(rnd.IntN(900)) * time.Millisecond)
 			victim := names[rnd.IntN(len(names))]
-			procs[victim].Kill()
+			s.Procs[victim].Kill()
 			killed[victim]++
 			n++
-			serve(victim)
-			procs[victim].Ready(t, readyLimit)
+			s.Start(t, victim)
+			s.Procs[victim].Ready(t, readyLimit)
 		}
-		work.check(t, c)
+		work.check(t, s.Client)
 	}
-	audit(t, c)
+	kernel.AuditVerified(t, s.Client)
 	fmt.Printf("%s: killed %v\n", t.Name(), killed)
 }
 
@@ -139,10 +114,7 @@ func begin(t *testing.T, c *client.Client, roots, prefix string) *work {
 	if err != nil {
 		t.Fatal(err)
 	}
-	space := filepath.Join(roots, prefix)
-	if err := os.CopyFS(space, os.DirFS(filepath.Join(root, "examples", "report", "data"))); err != nil {
-		t.Fatal(err)
-	}
+	space := kernel.CopyData(t, roots, prefix)
 	script, err := cassette.Open(filepath.Join(root, "examples", "report", "answers.jsonl"))
 	if err != nil {
 		t.Fatal(err)
@@ -197,62 +169,6 @@ func (w *work) check(t *testing.T, c *client.Client) {
 		t.Errorf("the task wrote no report: %v", err)
 	}
 	for _, pid := range append(w.report.PIDs, w.task.PID) {
-		once(t, c, pid)
-	}
-}
-
-// once checks that each call of a process has ended once, and that versions have no holes.
-func once(t *testing.T, c *client.Client, pid string) {
-	t.Helper()
-	ends, versions, ended := map[string]int{}, map[string]int64{}, 0
-	for e, err := range c.Events(t.Context(), pid, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e.StreamVersion != versions[e.Stream]+1 {
-			t.Errorf("%s: version %d follows %d", e.Stream, e.StreamVersion, versions[e.Stream])
-		}
-		versions[e.Stream] = e.StreamVersion
-		switch e.Kind {
-		case "llm.call_finished", "llm.call_failed", "llm.call_cancelled", "llm.call_refused":
-			ends["llm "+callID[llm.CallFinished](e.Data, func(v llm.CallFinished) string { return v.Call.ID })]++
-		case "tool.call_finished", "tool.call_failed", "tool.call_cancelled":
-			ends["tool "+callID[tool.CallFinished](e.Data, func(v tool.CallFinished) string { return v.Call.ID })]++
-		case "agent.completed", "agent.failed", "agent.terminated":
-			ended++
-		}
-	}
-	for call, n := range ends {
-		if n != 1 {
-			t.Errorf("%s ended %d times", call, n)
-		}
-	}
-	if ended != 1 {
-		t.Errorf("%s ended %d times", pid, ended)
-	}
-}
-
-func callID[T any](data json.RawMessage, id func(T) string) string {
-	var v T
-	if err := json.Unmarshal(data, &v); err != nil {
-		return err.Error()
-	}
-	return id(v)
-}
-
-// audit checks the log once it has heard everything.
-func audit(t *testing.T, c *client.Client) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		v, err := c.VerifyAudit(t.Context())
-		if err == nil && v.OK {
-			fmt.Printf("%s: audit log verified, %d entries\n", t.Name(), v.Size)
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("audit log: %+v, %v", v, err)
-		}
-		time.Sleep(500 * time.Millisecond)
+		kernel.Once(t, c, pid)
 	}
 }

@@ -31,8 +31,8 @@ func TestScheduling(t *testing.T) {
 	k := kernel.Up(t, e.Env(), "--slots", "1")
 	//nolint:paralleltest // they share the one slot
 	t.Run("the lower number runs first, and of equals the first to come", func(t *testing.T) { priorities(t, k, release) })
-	t.Run("the limits of steps and tokens end a process", func(t *testing.T) { limits(t, k) })                    //nolint:paralleltest // see above
-	t.Run("a conversation waits for a message until its idle limit ends it", func(t *testing.T) { idle(t, k) })   //nolint:paralleltest // see above
+	t.Run("the limits of steps and tokens end a process", func(t *testing.T) { limits(t, k) })                     //nolint:paralleltest // see above
+	t.Run("a conversation waits for a message until its idle limit ends it", func(t *testing.T) { idle(t, k) })    //nolint:paralleltest // see above
 	t.Run("a message that waits is delivered with the next step", func(t *testing.T) { mailIsDelivered(t, k, e) }) //nolint:paralleltest // see above
 }
 
@@ -120,16 +120,30 @@ func mailIsDelivered(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 	}
 	kernel.AwaitEvent(t, k.Client, a.PID, "agent.message_delivered")
 	kernel.AwaitState(t, k.Client, a.PID, api.StateWaiting)
-	got, err := k.Client.Context(t.Context(), a.PID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said []string
-	for _, p := range got.Pages {
-		said = append(said, p.Message.Role+": "+p.Message.String())
-	}
+	said := transcript(t, k, a.PID, 4)
 	if want := []string{"user: listen", "assistant: done", "user: and this", "assistant: done"}; !slices.Equal(said, want) || e.Requests("listen") != 2 {
 		t.Errorf("%d requests, %q", e.Requests("listen"), said)
+	}
+}
+
+// transcript is what was said in a process, once it has so many messages: the context service hears of a
+// reply in its own time.
+func transcript(t *testing.T, k *kernel.Kernel, pid string, messages int) []string {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		got, err := k.Client.Context(t.Context(), pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, p := range got.Pages {
+			said = append(said, p.Message.Role+": "+p.Message.String())
+		}
+		if len(said) >= messages || time.Now().After(deadline) {
+			return said
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

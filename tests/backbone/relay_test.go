@@ -1,0 +1,138 @@
+package backbone_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/agentos-kernel/agentos/events/catalog"
+	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/testkit"
+)
+
+// measured is a runtime with a registry of its own.
+func measured(t *testing.T, w *testkit.World, def service.Definition) (*service.Runtime, *prometheus.Registry) {
+	t.Helper()
+	reg, err := catalog.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := prometheus.NewRegistry()
+	rt, err := service.New(def, service.Deps{
+		DB: w.Pool(t, def.Name), Bus: w.Bus(), Partitions: testkit.Partitions, Registry: reg, Logger: w.Log, Metrics: metrics,
+		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt, metrics
+}
+
+// value adds up a metric over its labels; false when there is none of that name.
+func value(t *testing.T, reg *prometheus.Registry, name string) (float64, bool) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name })
+	if i < 0 {
+		return 0, false
+	}
+	var sum float64
+	for _, m := range families[i].GetMetric() {
+		sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	return sum, true
+}
+
+// A commit to a shard whose relay another replica holds is published by that replica at once, not at its
+// next poll of 250 ms.
+func TestCommitWakesTheOtherReplicasRelay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one, _ := measured(t, w, writer())
+	two, metrics := measured(t, w, writer())
+	w.Run(t, one)
+	w.Run(t, two)
+	testkit.Eventually(t, "both own shards", func() bool {
+		return len(one.Owned()) == 2 && len(two.Owned()) == 2 && one.Ready(t.Context()) == nil && two.Ready(t.Context()) == nil
+	})
+	subject := ""
+	for i := 0; subject == ""; i++ {
+		if s := fmt.Sprintf("p%d", i); slices.Contains(two.Owned(), two.Shard(s)) {
+			subject = s
+		}
+	}
+	conn := operator(t, w)
+	published := func() bool {
+		var n int
+		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	}
+	send(t, one, subject, "warm")
+	testkit.Eventually(t, "the first published", published)
+	var took []time.Duration
+	for range 9 {
+		start := time.Now()
+		send(t, one, subject, "hello")
+		testkit.Eventually(t, "published", published)
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	// Without the wake each would wait a whole poll, for it begins anew with every publication.
+	if took[4] > 150*time.Millisecond {
+		t.Errorf("published after %v", took)
+	}
+	if n, _ := value(t, metrics, "agentos_relay_notified_total"); n == 0 {
+		t.Error("the other relay was not notified")
+	}
+	t.Logf("commit to outbox empty, through the other replica's relay: p50 %v, max %v", took[4], took[8])
+}
+
+// The figures an operator watches tell the truth: what is parked, what the group has before it, what the
+// relay has before it, how long an open transaction has held the safe position back.
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := &listener{}
+	l.sick.Store(true)
+	rt, metrics := measured(t, w, l.definition())
+	w.Run(t, rt)
+	wr, writes := measured(t, w, writer())
+	w.Run(t, wr)
+	send(t, wr, "bad", "poison", "behind")
+	testkit.Eventually(t, "two parked", func() bool { n, _ := value(t, metrics, "agentos_parked_depth"); return n == 2 })
+	testkit.Eventually(t, "no lag", func() bool { n, ok := value(t, metrics, "agentos_group_lag"); return ok && n == 0 })
+	if n, ok := value(t, writes, "agentos_relay_backlog"); !ok || n > 1 {
+		t.Errorf("relay backlog %v, %v", n, ok)
+	}
+
+	// An open transaction with an id holds the watermark back.
+	admin, err := pgx.Connect(t.Context(), w.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = admin.Close(t.Context()) }()
+	tx, err := admin.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT pg_current_xact_id()"); err != nil {
+		t.Fatal(err)
+	}
+	send(t, wr, "good", "fine")
+	testkit.Eventually(t, "the watermark ages", func() bool { n, _ := value(t, metrics, "agentos_watermark_age_seconds"); return n > 2 })
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the watermark is free", func() bool { n, _ := value(t, metrics, "agentos_watermark_age_seconds"); return n == 0 })
+}
