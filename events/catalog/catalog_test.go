@@ -27,7 +27,7 @@ func TestSchemasAcceptTheirTypes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden, err := os.ReadFile(filepath.Join("..", string(events.FamilyOf(typ.Kind)), "testdata", name)) //nolint:gosec // a file of the repository or of the test
+			golden, err := os.ReadFile(filepath.Join("..", string(events.FamilyOf(typ.Kind)), "testdata", name))
 			if err != nil {
 				t.Fatal(err)
 			}

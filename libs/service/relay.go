@@ -23,6 +23,9 @@ type relay struct {
 	held  map[int]bool
 	holdN []flag    // held, for other goroutines
 	sent  []sentRow // acknowledged by the broker, not yet deleted
+	// stopping is closed when the service is told to stop: from then on the shards that are held stay held,
+	// although the group takes them away, so that what is committed last is still published here.
+	stopping <-chan struct{}
 }
 
 type sentRow struct {
@@ -57,10 +60,16 @@ func (l *relay) flush(ctx context.Context, limit time.Duration) {
 	deadline := time.Now().Add(limit)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	var shards []int
+	for id := range l.holdN {
+		if l.holds(id) {
+			shards = append(shards, id)
+		}
+	}
 	for time.Now().Before(deadline) {
 		var n int
 		err := l.rt.deps.DB.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM eventstore.outbox
-			WHERE family = $1 LIMIT 1) AS x`, string(l.rt.def.Family)).Scan(&n)
+			WHERE family = $1 AND shard = ANY($2) LIMIT 1) AS x`, string(l.rt.def.Family), shards).Scan(&n)
 		if err != nil || n == 0 {
 			return
 		}
@@ -123,6 +132,11 @@ func (l *relay) session(ctx context.Context) error {
 
 // follow takes the locks of shards now owned and gives back those of shards lost.
 func (l *relay) follow(ctx context.Context, conn *pgxpool.Conn) error {
+	select {
+	case <-l.stopping:
+		return nil
+	default:
+	}
 	owned := l.rt.Owned()
 	for id := range l.held {
 		if !slices.Contains(owned, id) {

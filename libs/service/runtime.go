@@ -170,6 +170,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 	for _, s := range r.shards {
 		shards.Go(func() { s.loop(shardCtx) })
 	}
+	r.relay.stopping = ctx.Done()
 	relay.Go(func() { r.relay.run(relayCtx) })
 	relay.Go(func() { r.notify.run(relayCtx) })
 	relay.Go(func() { here.run(relayCtx) })

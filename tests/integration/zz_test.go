@@ -20,6 +20,8 @@ func TestZZ(t *testing.T) {
 		a := spawn(t, k, api.AgentSpec{Task: fmt.Sprintf("slow %d", i)})
 		kernel.AwaitEvent(t, k.Client, a.PID, "llm.call_started")
 	}
+	kernel.StartDrive(t, k.Client, "drain", 20, 3*time.Minute)
+	time.Sleep(500*time.Millisecond)
 	begin := time.Now()
 	go func() {
 		for range 100 {

@@ -40,7 +40,7 @@ func writeGoldens(root string, types []events.Type, unreleased bool) error {
 		return err
 	}
 	for _, file := range files {
-		data, err := os.ReadFile(file) //nolint:gosec // a file of the repository or of the test
+		data, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func writeGolden(root, dir string, t events.Type, unreleased bool) error {
 	}
 	n, newest := 1, []byte(nil)
 	for ; ; n++ {
-		data, err := os.ReadFile(filepath.Join(root, dir, golden.FileName(t, n))) //nolint:gosec // a file of the repository or of the test
+		data, err := os.ReadFile(filepath.Join(root, dir, golden.FileName(t, n)))
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -138,7 +138,7 @@ func lost(before, now any, path string) string {
 
 func readSums(root string) (map[string]string, error) {
 	sums := map[string]string{}
-	data, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(sumsFile))) //nolint:gosec // a file of the repository or of the test
+	data, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(sumsFile)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return sums, nil
 	}

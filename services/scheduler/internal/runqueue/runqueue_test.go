@@ -1,8 +1,8 @@
 package runqueue_test
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,7 +57,7 @@ func TestSlotsAreNeverOverdrawnNorLost(t *testing.T) {
 		slots := rapid.IntRange(1, 4).Draw(t, "slots")
 		q := runqueue.New(slots, func(runqueue.Key) {})
 		for range rapid.IntRange(0, 60).Draw(t, "actions") {
-			k := key(fmt.Sprint(rapid.IntRange(0, 8).Draw(t, "pid")))
+			k := key(strconv.Itoa(rapid.IntRange(0, 8).Draw(t, "pid")))
 			switch rapid.IntRange(0, 2).Draw(t, "action") {
 			case 0:
 				q.Keep(k)

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
+	"github.com/agentos-kernel/agentos/libs/client"
+	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/service"
+)
+
+func rebuildCommand(a *app) *cobra.Command {
+	var verify bool
+	cmd := &cobra.Command{
+		Use:   "rebuild SERVICE",
+		Short: "Make a service's read models again from the event store",
+		Long: `Drop the rows of a service's read models and handle the events again that the service
+had handled, in one transaction: either all is as new, or nothing has changed. No model
+or tool is called and no event is written. With --verify the result is compared with what
+is there, row by row, and nothing is changed.
+
+The service must not run: stop it, or stop "agentos up" and run "agentos serve infra".`,
+		ValidArgs: stack.ServiceNames(),
+		Args:      cobra.ExactArgs(1),
+		RunE: verb(func(cmd *cobra.Command, args []string) error {
+			res, err := runRebuild(cmd.Context(), args[0], verify)
+			if err != nil {
+				return err
+			}
+			d := rebuildDocument{
+				Service: args[0], Tables: res.Tables, Events: res.Events, Rows: res.Rows, Verified: verify, Differs: res.Differs,
+			}
+			if a.json {
+				err = writeJSON(cmd.OutOrStdout(), d)
+			} else {
+				err = writef(cmd.OutOrStdout(), "%s\n", d.text())
+			}
+			if err == nil && res.Differs != "" {
+				err = fault.Newf(fault.Conflict, "cli.rebuild", "the read models of %s are not what the events make", args[0]).
+					WithFix("`agentos rebuild " + args[0] + "` makes them again; if they still differ it is a defect: report it with the row")
+			}
+			return err
+		}),
+	}
+	cmd.Flags().BoolVar(&verify, "verify", false, "compare only; change nothing")
+	return cmd
+}
+
+func runRebuild(ctx context.Context, name string, verify bool) (res service.RebuildResult, err error) {
+	home, err := client.Home()
+	if err != nil {
+		return res, err
+	}
+	infra, err := findInfra(home, 0)
+	if err != nil {
+		return res, err
+	}
+	log, err := newLogger(os.Stderr, "")
+	if err != nil {
+		return res, err
+	}
+	// No workspace is touched, but the services want to know where they may be.
+	roots := []string{filepath.Join(home, "workspaces")}
+	return stack.Rebuild(ctx, infra, stack.Config{Home: home, WorkspaceRoots: roots, Logger: log}, name, verify)
+}
+
+type rebuildDocument struct {
+	Service  string   `json:"service"`
+	Tables   []string `json:"tables"`
+	Events   int64    `json:"events"` // replayed
+	Rows     int64    `json:"rows"`
+	Verified bool     `json:"verified"` // compared only
+	Differs  string   `json:"differs,omitempty"`
+}
+
+func (d rebuildDocument) text() string {
+	tables := strings.Join(d.Tables, ", ")
+	switch {
+	case len(d.Tables) == 0:
+		return d.Service + " keeps no read model: it folds its own streams when it needs them, so there is nothing to rebuild"
+	case d.Differs != "":
+		return "the first row that differs: " + printable(d.Differs)
+	case d.Verified:
+		return fmt.Sprintf("%s: %d events make the same %d rows of %s, byte for byte", d.Service, d.Events, d.Rows, tables)
+	}
+	return fmt.Sprintf("%s: %d rows of %s made again from %d events", d.Service, d.Rows, tables, d.Events)
+}
