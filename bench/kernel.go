@@ -28,6 +28,7 @@ const (
 // kernel is a running `agentos up`.
 type kernel struct {
 	cmd    *exec.Cmd
+	home   string
 	log    *os.File
 	done   chan struct{} // closed when the process has ended
 	err    error
@@ -54,7 +55,7 @@ func (e *env) startKernel(ctx context.Context, home string, cassettes ...string)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "bench", "cannot write the kernel's log", err)
 	}
-	k := &kernel{cmd: exec.Command(bin, args...), log: log, done: make(chan struct{}), began: time.Now()} //nolint:gosec,noctx // our own binary; ended by signals
+	k := &kernel{cmd: exec.Command(bin, args...), home: home, log: log, done: make(chan struct{}), began: time.Now()} //nolint:gosec,noctx // our own binary; ended by signals
 	k.cmd.Env = append(os.Environ(), "AGENTOS_HOME="+home, "DATABASE_URL=", "KAFKA_BROKERS=")
 	k.cmd.Stderr = log
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C comes to us alone; we stop it

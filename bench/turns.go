@@ -30,7 +30,7 @@ func runTurns(ctx context.Context, e *env) error {
 		if _, err := oneTurn(ctx, k.client, script, steps); err != nil { // warm-up
 			return err
 		}
-		began := time.Now()
+		before, began := k.cpuTime(), time.Now()
 		if err := spawnAll(ctx, k.client, script, steps, agents); err != nil {
 			return err
 		}
@@ -38,6 +38,7 @@ func runTurns(ctx context.Context, e *env) error {
 		if err := awaitNone(ctx, k.client, script); err != nil {
 			return err
 		}
+		after := k.cpuTime()
 		t, err := count(ctx, k.client, script, steps, began)
 		if err != nil {
 			return err
@@ -52,6 +53,9 @@ func runTurns(ctx context.Context, e *env) error {
 		}
 		e.report.judged("turns.lost", "steps", t.expected, float64(t.lost), "= 0", t.lost == 0, "")
 		e.report.judged("turns.doubled", "steps", t.expected, float64(t.doubled), "= 0", t.doubled == 0, "")
+		perStep := func(d time.Duration) float64 { return millis(d) / float64(max(1, t.steps)) }
+		e.report.value("turns.cpu_kernel", "ms/step", t.steps, perStep(after.kernel-before.kernel), "CPU time of the kernel process, broker included")
+		e.report.value("turns.cpu_postgres", "ms/step", t.steps, perStep(after.postgres-before.postgres), "CPU time of Postgres")
 		e.report.value("turns.memory", "MB", agents, k.memory(), "highest resident memory of the kernel process, without Postgres")
 		if t.wrong != nil {
 			return t.wrong

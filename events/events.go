@@ -129,15 +129,20 @@ func (e *UnknownKindError) Error() string {
 }
 
 // Registry decodes records. It is immutable after New.
-type Registry struct{ types map[string]Type }
+type Registry struct{ types map[typeKey]Type }
+
+type typeKey struct {
+	kind    string
+	version int
+}
 
 // NewRegistry holds the given types; two types with the same kind and version are an error.
 func NewRegistry(types ...Type) (*Registry, error) {
-	r := &Registry{types: make(map[string]Type, len(types))}
+	r := &Registry{types: make(map[typeKey]Type, len(types))}
 	for _, t := range types {
-		key := fmt.Sprintf("%s.v%d", t.Kind, t.Version)
+		key := typeKey{t.Kind, t.Version}
 		if _, dup := r.types[key]; dup {
-			return nil, fmt.Errorf("event type %s is registered twice", key)
+			return nil, fmt.Errorf("event type %s.v%d is registered twice", t.Kind, t.Version)
 		}
 		r.types[key] = t
 	}
@@ -146,7 +151,7 @@ func NewRegistry(types ...Type) (*Registry, error) {
 
 // Decode turns a record into its fact. An unknown kind or version is *UnknownKindError.
 func (r *Registry) Decode(rec Record) (Event, error) {
-	t, ok := r.types[fmt.Sprintf("%s.v%d", rec.Kind, rec.SchemaVersion)]
+	t, ok := r.types[typeKey{rec.Kind, rec.SchemaVersion}]
 	if !ok {
 		return nil, &UnknownKindError{Kind: rec.Kind, Version: rec.SchemaVersion}
 	}

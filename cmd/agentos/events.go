@@ -55,7 +55,7 @@ type eventDocument struct {
 func documentOf(r events.Record) eventDocument {
 	data := json.RawMessage(r.Data)
 	if !json.Valid(data) {
-		data, _ = json.Marshal(string(r.Data)) // a string always encodes
+		data = json.RawMessage(`"not JSON"`)
 	}
 	return eventDocument{
 		Position: r.Position, ID: r.ID, Tenant: r.Tenant, Stream: r.Stream, Version: r.StreamVersion, Kind: r.Kind,
@@ -163,10 +163,10 @@ func tail(ctx context.Context, out io.Writer, conn *pgx.Conn, f tailFlags, asJSO
 
 // stopped is nil for an error that comes of the reader's having had enough.
 func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func printEvent(out io.Writer, r events.Record, asJSON bool) error {

@@ -196,7 +196,7 @@ func parkedAskCommand(a *app, f *parkedFlags, use, short, long string,
 					return err
 				}
 				o := parkedOutcome{Asked: n}
-				if o.Live, err = service.Live(cmd.Context(), op.Conn, op.Schema); err != nil {
+				if o.Live, err = service.Live(cmd.Context(), op.Conn, op.Name); err != nil {
 					return err
 				}
 				if o.Live {

@@ -133,7 +133,8 @@ END $$;
 -- published() removes outbox rows of the caller's family after the broker has acknowledged them.
 CREATE OR REPLACE FUNCTION eventstore.published(positions bigint[], shards int[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = eventstore, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = eventstore, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   fam text := eventstore.caller_family();
 BEGIN

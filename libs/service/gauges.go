@@ -35,7 +35,7 @@ func (r *Runtime) sampleOnce(ctx context.Context, mark *eventstore.Watermark) er
 	var held []int32
 	for i := range r.shards {
 		if r.relay.holds(i) {
-			held = append(held, int32(i)) //nolint:gosec // a partition number
+			held = append(held, int32(i))
 		}
 	}
 	var backlog, parked int64

@@ -191,7 +191,8 @@ func (s *shard) unparkAttempt(ctx context.Context, k streamKey, p parkedEvent) e
 		if err := q.depend(ctx, in); err != nil {
 			return err
 		}
-		todo, moves = append(q.out, in), q.moves()
+		q.out = append(q.out, in)
+		todo, moves = q.out, q.moves()
 	}
 	u.last = []statement{
 		{lockPositionSQL, []any{k.tenant, k.stream}},

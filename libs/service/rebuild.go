@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -60,14 +61,12 @@ func (r *Runtime) Rebuild(ctx context.Context, verify bool) (res RebuildResult, 
 		c := conn.Hijack()
 		_ = c.Close(context.WithoutCancel(ctx)) // the lock goes with the session
 	}()
-	var alone bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, 0)", LiveKey(r.def.Name)).Scan(&alone); err != nil {
-		return res, eventstore.Classify(op, err)
+	if err := r.alone(ctx, conn); err != nil {
+		return res, err
 	}
-	if !alone {
-		return res, fault.Newf(fault.Conflict, op, "%s is running, or another rebuild of it is", r.def.Name).
-			WithFix("stop the service first: its read models are written while it runs")
-	}
+	defer func() {
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1, 0)", LiveKey(r.def.Name)) // or with the session
+	}()
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {
 		return res, eventstore.Classify(op, err)
@@ -85,6 +84,30 @@ func (r *Runtime) Rebuild(ctx context.Context, verify bool) (res RebuildResult, 
 		err = eventstore.Classify(op, tx.Commit(ctx))
 	}
 	return b.res, err
+}
+
+// aloneWait is how long a session may take to be gone after its process has ended.
+const aloneWait = 2 * time.Second
+
+// alone takes the lock that every running replica shares.
+func (r *Runtime) alone(ctx context.Context, conn *pgxpool.Conn) error {
+	const op = "service.rebuild"
+	for deadline := time.Now().Add(aloneWait); ; {
+		var ok bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, 0)", LiveKey(r.def.Name)).Scan(&ok); err != nil {
+			return eventstore.Classify(op, err)
+		}
+		if ok {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fault.Newf(fault.Conflict, op, "%s is running, or another rebuild of it is", r.def.Name).
+				WithFix("stop the service first: its read models are written while it runs")
+		}
+		if err := sleep(ctx, presenceRetry); err != nil {
+			return fault.Wrap(fault.Canceled, op, "given up", err)
+		}
+	}
 }
 
 type rebuild struct {

@@ -173,10 +173,13 @@ func (l *relay) dropped() {
 
 func (l *relay) lockKey() int32 { return advisoryKey("relay/" + string(l.rt.def.Family)) }
 
+// The join is written so that there is one way to run it: the oldest rows first, then each event by its
+// position. Left to choose, Postgres merges with the whole table of events once it grows.
 const outboxSQL = `SELECT o.shard, e.pos, e.tenant, e.stream, e.version, e.event_id::text, e.kind,
 	e.schema_version, e.time, e.correlation, e.causation, e.traceparent, e.data
-	FROM eventstore.outbox o JOIN eventstore.events e USING (pos)
-	WHERE o.family = $1 AND o.shard = ANY($2) AND NOT o.pos = ANY($3) ORDER BY o.pos LIMIT $4`
+	FROM (SELECT shard, pos FROM eventstore.outbox
+		WHERE family = $1 AND shard = ANY($2) AND NOT pos = ANY($3) ORDER BY pos LIMIT $4) AS o
+	CROSS JOIN LATERAL (SELECT * FROM eventstore.events AS x WHERE x.pos = o.pos OFFSET 0) AS e ORDER BY o.pos`
 
 // step publishes one batch: the rows of the batch before are deleted in the same round trip that reads
 // the next ones, and a batch is read only after the one before was acknowledged.

@@ -3,7 +3,6 @@ package learning
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
@@ -14,11 +13,7 @@ import (
 // Stats is the runs of one agent name.
 type Stats = core.Stats
 
-const (
-	replayPage  = 2000             // records read at once
-	settleLimit = 10 * time.Second // for writers that were active when the replay began
-	settlePoll  = 10 * time.Millisecond
-)
+const replayPage = 2000 // records read at once
 
 // ReplayOptions says what to replay.
 type ReplayOptions struct {
@@ -49,7 +44,7 @@ func Replay(ctx context.Context, q eventstore.Querier, reg *events.Registry, o R
 	if o.Tenant == "" {
 		o.Tenant = events.DefaultTenant
 	}
-	safe, err := safePosition(ctx, q)
+	safe, err := eventstore.SafeNow(ctx, q)
 	if err != nil {
 		return ReplayResult{}, err
 	}
@@ -71,33 +66,6 @@ func Replay(ctx context.Context, q eventstore.Querier, reg *events.Registry, o R
 			return p.result(), nil
 		}
 		after = recs[len(recs)-1].Position
-	}
-}
-
-// safePosition is a position at least as high as all events committed before the call, below which nothing
-// can appear any more. Writers that were active at the call are waited for.
-func safePosition(ctx context.Context, q eventstore.Querier) (int64, error) {
-	const op = "learning.replay"
-	var newest int64
-	if err := q.QueryRow(ctx, `SELECT coalesce(max(pos), 0) FROM eventstore.events`).Scan(&newest); err != nil {
-		return 0, eventstore.Classify(op, err)
-	}
-	var mark eventstore.Watermark
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
-	poll := time.NewTicker(settlePoll)
-	defer poll.Stop()
-	for {
-		safe, err := mark.Advance(ctx, q)
-		if err != nil || safe >= newest {
-			return safe, err
-		}
-		select {
-		case <-ctx.Done():
-			return 0, fault.Wrap(fault.Unavailable, op, "a transaction in this Postgres has been open for too long", ctx.Err()).
-				WithFix("look for it in pg_stat_activity and end it, then try again")
-		case <-poll.C:
-		}
 	}
 }
 

@@ -1,7 +1,9 @@
 package backbone_test
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -110,9 +112,10 @@ func TestBlockedStreamsOutliveTheirReplica(t *testing.T) {
 	stop = w.Run(t, w.Runtime(t, well.definition()))
 	testkit.Eventually(t, "two parked", func() bool { return waiting(parked(t, conn)) == 2 })
 	stop()
-	if live, err := service.Live(t.Context(), conn, "llm"); err != nil || live {
-		t.Fatalf("live %v, %v after it was stopped", live, err)
-	}
+	testkit.Eventually(t, "its session is gone", func() bool {
+		live, err := service.Live(t.Context(), conn, "llm")
+		return err == nil && !live
+	})
 	if _, err := service.RetryParked(t.Context(), conn, tenant, "agent/bad"); err != nil {
 		t.Fatal(err)
 	}
@@ -120,5 +123,72 @@ func TestBlockedStreamsOutliveTheirReplica(t *testing.T) {
 	testkit.Eventually(t, "both heard", func() bool { return slices.Equal(well.heard("agent/bad"), upTo(2)) })
 	if live, err := service.Live(t.Context(), conn, "llm"); err != nil || !live {
 		t.Fatalf("live %v, %v while it runs", live, err)
+	}
+}
+
+// A record that comes in to fill a hole and cannot be handled is parked itself, with its own reason; what
+// was before it in the hole is handled, and other streams have nothing to do with it.
+func TestPoisonInAHoleIsParkedAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rt := w.Runtime(t, writer())
+	w.Run(t, rt)
+	send(t, rt, "bad", "fine", "poison", "behind", "behind")
+	// The broker has lost it all: the sweeper feeds the last record, and the shard reads the rest.
+	w2 := &testkit.World{Admin: w.Admin, Broker: testkit.Broker(t), Log: w.Log}
+	w2.Topics(t)
+	l := &listener{}
+	l.sick.Store(true)
+	w2.Run(t, w2.Runtime(t, l.definition()))
+	conn := operator(t, w)
+	testkit.Eventually(t, "three parked", func() bool { return waiting(parked(t, conn)) == 3 })
+	if got := l.heard("agent/bad"); !slices.Equal(got, upTo(1)) {
+		t.Errorf("heard %v, want the one before the poison", got)
+	}
+	for i, p := range parked(t, conn) {
+		if p.Version != int64(i+2) || strings.Contains(p.Reason, "behind") != (i > 0) {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// Parked events are given back while their stream moves from one replica to another and back, and new
+// events come: each is handled once, in order.
+func TestRetryAcrossRebalances(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := &listener{}
+	l.sick.Store(true)
+	w.Run(t, w.Runtime(t, l.definition()))
+	rt := w.Runtime(t, writer())
+	w.Run(t, rt)
+	const streams, each = 8, 30
+	for i := range streams {
+		s := fmt.Sprintf("s%d", i)
+		send(t, rt, s, "fine", "poison")
+		for range each {
+			send(t, rt, s, "behind")
+		}
+	}
+	conn := operator(t, w)
+	testkit.Eventually(t, "all parked", func() bool { return waiting(parked(t, conn)) == streams*(each+1) })
+	l.sick.Store(false)
+	for i := range streams {
+		if _, err := service.RetryParked(t.Context(), conn, tenant, fmt.Sprintf("agent/s%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := w.Run(t, w.Runtime(t, l.definition())) // a second replica joins and leaves
+	for i := range streams {
+		send(t, rt, fmt.Sprintf("s%d", i), "late", "late")
+	}
+	stop()
+	testkit.Eventually(t, "nothing parked", func() bool { return waiting(parked(t, conn)) == 0 })
+	for i := range streams {
+		s := fmt.Sprintf("agent/s%d", i)
+		testkit.Eventually(t, s, func() bool { return len(l.heard(s)) >= each+4 })
+		if got := l.heard(s); !slices.Equal(got, upTo(each+4)) {
+			t.Errorf("%s: %v", s, got)
+		}
 	}
 }

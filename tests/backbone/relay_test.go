@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/agentos-kernel/agentos/events/catalog"
 	"github.com/agentos-kernel/agentos/libs/service"
@@ -41,15 +40,18 @@ func value(t *testing.T, reg *prometheus.Registry, name string) (float64, bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name })
-	if i < 0 {
-		return 0, false
-	}
 	var sum float64
-	for _, m := range families[i].GetMetric() {
-		sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	found := false
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		found = true
+		for _, m := range f.GetMetric() {
+			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
 	}
-	return sum, true
+	return sum, found
 }
 
 // A commit to a shard whose relay another replica holds is published by that replica at once, not at its

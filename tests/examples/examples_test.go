@@ -54,7 +54,7 @@ func checkReport(t *testing.T, a api.Agent, space string) {
 	if a.State != api.StateCompleted || a.Usage.ToolCalls == 0 || a.Workspace != space {
 		t.Errorf("%s with %d tool calls in %s: %+v", a.State, a.Usage.ToolCalls, a.Workspace, a.Error)
 	}
-	raw, err := os.ReadFile(filepath.Join(space, "report.md")) //nolint:gosec // a file of the test
+	raw, err := os.ReadFile(filepath.Join(space, "report.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,12 @@ func failingTask(t *testing.T, k *kernel.Kernel) {
 func healthy(t *testing.T, k *kernel.Kernel) {
 	t.Helper()
 	ran := kernel.CLI(t, k.Home, "doctor", "--json")
-	var checks []struct{ Name, Status, Detail, Fix string }
+	var checks []struct {
+		Name   string `json:"name"`
+		Status string `json:"status"`
+		Detail string `json:"detail"`
+		Fix    string `json:"fix"`
+	}
 	if err := json.Unmarshal([]byte(ran.Out), &checks); err != nil || len(checks) < 6 {
 		t.Fatalf("%v: %s%s", err, ran.Out, ran.ErrOut)
 	}
@@ -139,7 +144,10 @@ func TestVerbsWithoutAKernel(t *testing.T) {
 				t.Errorf("code %d: %s%s", plain.Code, plain.Out, plain.ErrOut)
 			}
 			var doc struct {
-				Error struct{ Code, Detail, Fix string }
+				Error struct {
+					Code string `json:"code"`
+					Fix  string `json:"fix"`
+				} `json:"error"`
 			}
 			asJSON := kernel.CLI(t, home, append(args, "--json")...)
 			if err := json.Unmarshal([]byte(asJSON.ErrOut), &doc); err != nil || asJSON.Code != plain.Code || doc.Error.Code != "unavailable" || doc.Error.Fix == "" {

@@ -15,7 +15,7 @@ func figures(t *testing.T, folder string) []string {
 	total := new(big.Rat)
 	var lines []string
 	for _, region := range []string{"north", "south", "west"} {
-		f, err := os.Open(filepath.Join(folder, region+".csv")) //nolint:gosec // a file of the test
+		f, err := os.Open(filepath.Join(folder, region+".csv"))
 		if err != nil {
 			t.Fatal(err)
 		}

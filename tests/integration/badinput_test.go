@@ -48,9 +48,10 @@ func TestBadInputIsRefusedWithAFixAndLeavesNoTrace(t *testing.T) {
 	ended := endedProcess(t, k)
 	events := eventCounter(t, k)
 	before := events()
+	//nolint:paralleltest // they count the same events
 	for _, group := range [][]refusal{badSpawns(t, k), badKeys(), unknownPIDs(), badQueries(ended), badCommands(ended)} {
 		for _, r := range group {
-			t.Run(r.name, func(t *testing.T) { //nolint:paralleltest // they count the same events
+			t.Run(r.name, func(t *testing.T) {
 				checkProblem(t, k.Do(t, r.req), r)
 			})
 		}

@@ -66,6 +66,7 @@ func TestModelServer(t *testing.T) {
 	t.Parallel()
 	e := kernel.NewEngine(t, script)
 	k := kernel.Up(t, e.Env())
+	//nolint:paralleltest // what is measured must not be disturbed
 	for _, tc := range []struct {
 		name string
 		run  func(*testing.T, *kernel.Kernel, *kernel.Engine)
@@ -81,7 +82,7 @@ func TestModelServer(t *testing.T) {
 		{"a refused request fails the process with the engine's reason", refusedFails},
 		{"an engine that is gone fails the process with a reason", engineGone}, // the last: it takes the engine away
 	} {
-		t.Run(tc.name, func(t *testing.T) { tc.run(t, k, e) }) //nolint:paralleltest // what is measured must not be disturbed
+		t.Run(tc.name, func(t *testing.T) { tc.run(t, k, e) })
 	}
 }
 
@@ -107,6 +108,7 @@ func wait(t *testing.T, k *kernel.Kernel, pid string) api.Agent {
 }
 
 func usageIsReported(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "compute", Tools: []string{"calculator", "write_file"}})
 	a = wait(t, k, a.PID)
 	if a.State != api.StateCompleted || a.Result != "The results are 425" {
@@ -121,6 +123,7 @@ func usageIsReported(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 }
 
 func killFreesEngine(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "be stopped"})
 	awaitText(t, k, a.PID)
 	asked := time.Now()
@@ -158,6 +161,7 @@ func awaitText(t *testing.T, k *kernel.Kernel, pid string) {
 }
 
 func terminateFinishes(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "finish in time"})
 	awaitText(t, k, a.PID)
 	grace := 30
@@ -172,6 +176,7 @@ func terminateFinishes(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 }
 
 func terminateCuts(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "talk long"})
 	awaitText(t, k, a.PID)
 	grace := 1
@@ -187,6 +192,7 @@ func terminateCuts(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 }
 
 func retriesAfter(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	begin := time.Now()
 	a := wait(t, k, spawn(t, k, api.AgentSpec{Task: "come back later"}).PID)
 	if a.State != api.StateCompleted || e.Requests("come back later") != 2 || time.Since(begin) < time.Second {
@@ -198,6 +204,7 @@ func retriesAfter(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 }
 
 func refusedFails(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	a := wait(t, k, spawn(t, k, api.AgentSpec{Task: "always refuse"}).PID)
 	if a.State != api.StateFailed || a.Error.Code != "invalid" || !strings.Contains(a.Error.Reason, "status 400 was asked for") || e.Requests("always refuse") != 1 {
 		t.Errorf("%s: %+v", a.State, a.Error)
@@ -205,6 +212,7 @@ func refusedFails(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 }
 
 func engineGone(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	e.Close()
 	a := wait(t, k, spawn(t, k, api.AgentSpec{Task: "anybody there?"}).PID)
 	if a.State != api.StateFailed || a.Error.Code != "unavailable" || !strings.Contains(a.Error.Reason, "check that the server runs") {

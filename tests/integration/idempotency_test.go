@@ -46,7 +46,7 @@ func TestSameKeyIsDoneOnceAndAnsweredAlike(t *testing.T) {
 	}
 	conflict(t, k.Do(t, keyed("spawn", "/v1/agents", `{"task":"other","model":"openai/tiny"}`)))
 	conflict(t, k.Do(t, keyed("message", message, `{"content":"other"}`)))
-	t.Run("side by side", func(t *testing.T) { sideBySide(t, k) }) //nolint:paralleltest // before the restart
+	t.Run("side by side", func(t *testing.T) { sideBySide(t, k) })
 	if err := k.Process.Stop(30 * time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestSameKeyIsDoneOnceAndAnsweredAlike(t *testing.T) {
 	killed := k.Do(t, keyed("signal", signal, `{"signal":"kill"}`))
 	same(t, killed, k.Do(t, keyed("signal", signal, `{"signal":"kill"}`)))
 	conflict(t, k.Do(t, keyed("signal", signal, `{"signal":"terminate"}`)))
-	evs := kernel.Events(t, k.Client, a.PID)
+	evs := kernel.AwaitEvent(t, k.Client, a.PID, "agent.terminated")
 	counts := map[string]int{}
 	for _, ev := range evs {
 		counts[ev.Kind]++
@@ -101,7 +101,12 @@ func sideBySide(t *testing.T, k *kernel.Kernel) {
 	if n := named(t, k, "crowd"); n != 1 {
 		t.Errorf("%d processes", n)
 	}
-	if n := len(kernel.Of[struct{}](t, kernel.Events(t, k.Client, a.PID), "agent.message_received")); n != 1 {
+	if sent[0].Status != 202 {
+		t.Errorf("status %d: %s", sent[0].Status, sent[0].Body)
+	}
+	// By the time the message is delivered a second one would have been received.
+	evs := kernel.AwaitEvent(t, k.Client, a.PID, "agent.message_delivered")
+	if n := len(kernel.Of[struct{}](t, evs, "agent.message_received")); n != 1 {
 		t.Errorf("%d messages", n)
 	}
 }

@@ -23,6 +23,7 @@ const outageTime = 10 * time.Second
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	s := kernel.Serve(t)
+	//nolint:paralleltest // one outage at a time
 	for _, tc := range []struct {
 		name   string
 		outage func(*testing.T, *kernel.Services)
@@ -31,7 +32,7 @@ func TestOutages(t *testing.T) {
 		{"Postgres is killed", postgresKilled},
 		{"broker and Postgres are gone for 10 s", bothGone},
 	} {
-		t.Run(tc.name, func(t *testing.T) { //nolint:paralleltest // one outage at a time
+		t.Run(tc.name, func(t *testing.T) {
 			drive := kernel.StartDrive(t, s.Client, tc.name, 30, 3*time.Minute)
 			time.Sleep(600 * time.Millisecond)
 			if drive.Over() {

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // TestRealEngine runs against a real engine, whose URL with /v1 AGENTOS_TEST_ENGINE gives: a task comes to
 // its end with its answer streamed and its usage reported; kill stops another in mid-answer. Nothing is
 // asserted about the words of a model.
-func TestRealEngine(t *testing.T) {
+func TestRealEngine(t *testing.T) { //nolint:paralleltest // what is measured must not be disturbed
 	url := os.Getenv("AGENTOS_TEST_ENGINE")
 	if url == "" {
 		t.Skip("opt-in: set AGENTOS_TEST_ENGINE to the URL (…/v1) of an engine with the OpenAI interface")
@@ -43,16 +44,17 @@ func streamed(t *testing.T, k *kernel.Kernel, model string) {
 	a := spawn(t, k, api.AgentSpec{Task: "Tell a story about a lighthouse.", Model: model, Limits: api.Limits{MaxOutputTokens: 60}})
 	frames := openStream(t, k, a.PID, "deltas=true&after=0", "").all()
 	a = wait(t, k, a.PID)
-	text, pieces := "", 0
+	var text strings.Builder
+	pieces := 0
 	for _, f := range frames {
 		if f.name == "delta" {
-			text += delta(t, f).Text
+			text.WriteString(delta(t, f).Text)
 			pieces++
 		}
 	}
 	done := kernel.Of[llm.CallFinished](t, kernel.Events(t, k.Client, a.PID), "llm.call_finished")
-	if a.State != api.StateCompleted || len(done) != 1 || text != a.Result {
-		t.Fatalf("%s (%+v): streamed %q, answer %q", a.State, a.Error, text, a.Result)
+	if a.State != api.StateCompleted || len(done) != 1 || text.String() != a.Result {
+		t.Fatalf("%s (%+v): streamed %q, answer %q", a.State, a.Error, text.String(), a.Result)
 	}
 	u := done[0].Usage
 	if u.Counted || u.OutputTokens == 0 || u.InputTokens != a.Usage.InputTokens || u.OutputTokens != a.Usage.OutputTokens {
@@ -71,7 +73,7 @@ func killed(t *testing.T, k *kernel.Kernel, model string) {
 		t.Fatal(err)
 	}
 	evs := kernel.AwaitEvent(t, k.Client, a.PID, "llm.call_cancelled")
-	fmt.Printf("%s: the call was recorded as cancelled %.0f ms after the request\n", model, float64(time.Since(asked).Milliseconds()))
+	fmt.Printf("%s: the call was recorded as cancelled %.0f ms after the request\n", model, time.Since(asked).Seconds()*1000)
 	kernel.AwaitState(t, k.Client, a.PID, api.StateTerminated)
 	if c := kernel.Of[llm.CallCancelled](t, evs, "llm.call_cancelled"); len(c) != 1 || c[0].Usage.OutputTokens == 0 {
 		t.Errorf("cancelled %+v", c)

@@ -147,6 +147,22 @@ func transcript(t *testing.T, k *kernel.Kernel, pid string, messages int) []stri
 	}
 }
 
+// TestANewModelIsKnownAfterARestart: a kernel that is started again with another engine takes tasks for it
+// from its first moment on.
+func TestANewModelIsKnownAfterARestart(t *testing.T) {
+	t.Parallel()
+	k := kernel.Up(t, nil)
+	spawn(t, k, api.AgentSpec{Task: "x", Model: "replay/report"})
+	if err := k.Process.Stop(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	k.Env = kernel.NewEngine(t, script).Env()
+	k.Start(t)
+	if a := wait(t, k, spawn(t, k, api.AgentSpec{Task: "say hello"}).PID); a.State != api.StateCompleted {
+		t.Errorf("%s: %+v", a.State, a.Error)
+	}
+}
+
 // TestCostLimits: a cost limit that cannot be kept is refused before anything is sent.
 func TestCostLimits(t *testing.T) {
 	t.Parallel()

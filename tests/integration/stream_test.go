@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ type stream struct {
 func openStream(t *testing.T, k *kernel.Kernel, pid, query, lastID string) *stream {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.URL+"/v1/agents/"+pid+"/events?"+query, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.URL+"/v1/agents/"+pid+"/events?"+query, http.NoBody) //nolint:gosec // the test's own kernel
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func openStream(t *testing.T, k *kernel.Kernel, pid, query, lastID string) *stre
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := http.DefaultClient.Do(req) //nolint:bodyclose,gosec // the reader below closes it; the test's own kernel
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +106,7 @@ func delta(t *testing.T, f frame) api.Delta {
 // streamResumes: from every id of the stream on, a client gets exactly the rest; the deltas add up to the
 // answer; events and logs show the same facts as the stream.
 func streamResumes(t *testing.T, k *kernel.Kernel, _ *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "finish in time", Name: "streamed"})
 	whole := openStream(t, k, a.PID, "deltas=true&after=0", "").all()
 	a = wait(t, k, a.PID)
@@ -154,7 +156,7 @@ func logsShowTheSame(t *testing.T, k *kernel.Kernel, pid string, told []frame) {
 		if d := cmp.Diff(ev, logged) + cmp.Diff(ev, streamed); d != "" {
 			t.Errorf("fact %d differs: %s", i, d)
 		}
-		if told[i].name != ev.Kind || told[i].id != fmt.Sprint(ev.Position) {
+		if told[i].name != ev.Kind || told[i].id != strconv.FormatInt(ev.Position, 10) {
 			t.Errorf("frame %+v of %s at %d", told[i], ev.Kind, ev.Position)
 		}
 	}
@@ -163,6 +165,7 @@ func logsShowTheSame(t *testing.T, k *kernel.Kernel, pid string, told []frame) {
 // brokenAnswerResets: when the connection to the engine breaks in mid-answer the call is tried again, and
 // the stream says that the text so far is void.
 func brokenAnswerResets(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "break once"})
 	frames := openStream(t, k, a.PID, "deltas=true&after=0", "").all()
 	a = wait(t, k, a.PID)
@@ -189,6 +192,7 @@ func brokenAnswerResets(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 
 // clientGoes: nobody has to look on for a process to run.
 func clientGoes(t *testing.T, k *kernel.Kernel, _ *kernel.Engine) {
+	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "finish in time", Name: "unwatched"})
 	s := openStream(t, k, a.PID, "deltas=true", "")
 	for m := range s.frames {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,10 +116,8 @@ func AwaitState(t testing.TB, c *client.Client, pid string, states ...api.AgentS
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range states {
-			if a.State == s {
-				return a
-			}
+		if slices.Contains(states, a.State) {
+			return a
 		}
 		if client.Ended(a.State) || time.Now().After(deadline) {
 			t.Fatalf("%s is %s (%+v), not one of %v", pid, a.State, a.Error, states)

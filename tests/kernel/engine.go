@@ -17,8 +17,8 @@ const EngineModel = "tiny"
 
 // EngineCall is a chat completion that was asked for.
 type EngineCall struct {
-	Number   int // of requests with the same task, from 1
-	Task     string
+	Number   int            `json:"-"` // of requests with the same task, from 1
+	Task     string         `json:"-"`
 	Messages []chat.Message `json:"messages"`
 	Stream   bool           `json:"stream"`
 }

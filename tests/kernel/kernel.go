@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,7 +54,7 @@ type Process struct {
 // does a database server that a killed kernel left behind.
 func Home(t testing.TB) string {
 	t.Helper()
-	home, err := os.MkdirTemp("", "agentos-test-")
+	home, err := os.MkdirTemp("", "agentos-test-") //nolint:usetesting // logs of a failed test are kept
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func Bin(t testing.TB) string {
 func Start(t testing.TB, home, name string, env []string, args ...string) *Process {
 	t.Helper()
 	bin := Bin(t)
-	log, err := os.OpenFile(filepath.Join(home, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a file of the test
+	log, err := os.OpenFile(filepath.Join(home, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,7 @@ func Port(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(n)
+	return strconv.Itoa(n)
 }
 
 // Examples are the flags that give a kernel the recordings of the repository.
@@ -199,7 +200,7 @@ func Examples(t testing.TB) []string {
 // Client talks to the kernel of a data folder at a URL.
 func Client(t testing.TB, home, url string) *client.Client {
 	t.Helper()
-	key, err := os.ReadFile(filepath.Join(home, "api.key")) //nolint:gosec // a file of the test
+	key, err := os.ReadFile(filepath.Join(home, "api.key"))
 	if err != nil {
 		t.Fatal(err)
 	}

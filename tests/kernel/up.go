@@ -31,7 +31,9 @@ type Kernel struct {
 	Client  *client.Client
 	Process *Process
 
-	env, args []string
+	Env []string // further variables, for the next start
+
+	args []string
 }
 
 // Up starts `agentos up` with the recordings of the repository and waits until it is ready. In args
@@ -39,7 +41,7 @@ type Kernel struct {
 func Up(t testing.TB, env []string, args ...string) *Kernel {
 	t.Helper()
 	home := Home(t)
-	k := &Kernel{Home: home, Roots: filepath.Join(home, "workspaces"), env: env}
+	k := &Kernel{Home: home, Roots: filepath.Join(home, "workspaces"), Env: env}
 	addr := "127.0.0.1:" + Port(t)
 	k.URL = "http://" + addr
 	k.args = append([]string{"up", "--json", "--http", addr, "--workspace-root", k.Roots}, Examples(t)...)
@@ -47,7 +49,7 @@ func Up(t testing.TB, env []string, args ...string) *Kernel {
 		k.args = append(k.args, strings.ReplaceAll(a, "{home}", home))
 	}
 	k.Start(t)
-	raw, err := os.ReadFile(filepath.Join(home, "api.key")) //nolint:gosec // a file of the test
+	raw, err := os.ReadFile(filepath.Join(home, "api.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func Up(t testing.TB, env []string, args ...string) *Kernel {
 // Start starts the kernel again after it has ended, with the same data and the same address.
 func (k *Kernel) Start(t testing.TB) {
 	t.Helper()
-	k.Process = Start(t, k.Home, "up", k.env, k.args...)
+	k.Process = Start(t, k.Home, "up", k.Env, k.args...)
 	k.Process.Ready(t, startLimit)
 }
 

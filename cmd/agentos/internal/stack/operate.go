@@ -35,7 +35,7 @@ func findPart(name string) (part, error) {
 // Operator is a connection for work on one service's data.
 type Operator struct {
 	*pgx.Conn
-	Schema string // the service's: its name in the harness
+	Name string // of the service, as its runtime has it
 }
 
 // Operate connects as a service's role.
@@ -53,7 +53,7 @@ func (i *Infra) Operate(ctx context.Context, name string) (*Operator, error) {
 		return nil, fault.Wrap(fault.Unavailable, "stack.operate", "the database does not answer", err).
 			WithFix("start the kernel with `agentos up`, or the database with `agentos serve infra`")
 	}
-	return &Operator{Conn: conn, Schema: p.schema}, nil
+	return &Operator{Conn: conn, Name: p.name}, nil
 }
 
 // Rebuild makes the read models of a service again, or compares them with verify; see

@@ -157,14 +157,33 @@ func TestBadRequestsNameWhatIsWrong(t *testing.T) {
 		s := spawn(agent.ModeTask)
 		change(&s)
 		err := core.Validate(s)
-		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want invalid with %q", err, want)
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) || fault.FixOf(err) == "" {
+			t.Errorf("got %v, want invalid with %q and a fix", err, want)
 		}
 	}
 	s := spawn(agent.ModeTask)
 	s.Task, s.Priority = "", -1
 	if err := core.Validate(s); err == nil || !strings.Contains(err.Error(), "task") || !strings.Contains(err.Error(), "priority") {
 		t.Errorf("got %v, want both faults named", err)
+	}
+}
+
+func TestAProcessFailsWithTheCodeOfItsCall(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ outcome, code, want string }{
+		{core.Refused, "quota", "quota"},
+		{core.Errored, "unavailable", "unavailable"},
+		{core.Refused, "", "denied"}, // facts written before they had a code
+		{core.Errored, "", "internal"},
+		{core.Cancelled, "", "canceled"},
+	} {
+		s := fold(spawn(agent.ModeTask))
+		s = core.Evolve(s, core.Grant(s, now())[0])
+		o := agent.CallObserved{Step: 1, Family: "llm", Version: 1, Outcome: tc.outcome, Code: tc.code}
+		evs := core.Observe(s, o, now())
+		if end, ok := evs[len(evs)-1].(agent.Failed); !ok || end.Code != tc.want {
+			t.Errorf("%s with code %q ended with %+v, want %s", tc.outcome, tc.code, evs[len(evs)-1], tc.want)
+		}
 	}
 }
 

@@ -19,6 +19,8 @@ type catalogue struct {
 	rt Runtime
 	db eventstore.Querier
 
+	began time.Time
+
 	mu     sync.Mutex
 	at     time.Time
 	models []llm.Model
@@ -29,13 +31,16 @@ type catalogue struct {
 const catalogueAge = time.Second
 
 func newCatalogue(rt Runtime, db eventstore.Querier) *catalogue {
-	return &catalogue{rt: rt, db: db}
+	return &catalogue{rt: rt, db: db, began: time.Now()}
 }
 
 // How long a request waits for a gateway or a tools service that has just started, and how often it looks.
 const (
 	catalogueWait = 5 * time.Second
 	catalogueLook = 50 * time.Millisecond
+	// catalogueSettle is how long after a start a name that is not known may be one of the catalogues that
+	// are published just now: until then those of the last run are all there is.
+	catalogueSettle = 2 * time.Second
 )
 
 // check says whether model and tools exist, and how large the model's window is, in tokens; 0 when nobody
@@ -45,7 +50,8 @@ func (c *catalogue) check(ctx context.Context, model string, tools []string) (in
 	defer limit.Stop()
 	for {
 		size, err := c.checkNow(ctx, model, tools)
-		if !fault.Is(err, fault.Unavailable) {
+		early := fault.Is(err, fault.Invalid) && time.Since(c.began) < catalogueSettle
+		if !early && !fault.Is(err, fault.Unavailable) {
 			return size, err
 		}
 		select {
@@ -64,7 +70,7 @@ func (c *catalogue) checkNow(ctx context.Context, model string, tools []string) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	size, known, missing := c.lookUp(model, tools)
-	if !known || missing != "" {
+	if !c.ready || !known || missing != "" {
 		if err := c.refresh(ctx); err != nil {
 			return 0, err
 		}

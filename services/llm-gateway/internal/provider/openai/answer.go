@@ -143,9 +143,11 @@ func (a *answer) readJSON(r io.Reader, tick func(first bool, text string)) error
 	return a.complete()
 }
 
-// begins reports once that the answer has begun.
+// begins reports once that the answer has begun. Many engines send an empty piece at once, before they
+// have read the prompt: that is no beginning.
 func (a *answer) begins() bool {
-	if a.begun || (a.content == nil && a.reasoning == nil && len(a.calls) == 0 && a.finish == "") {
+	said := func(b *strings.Builder) bool { return b != nil && b.Len() > 0 }
+	if a.begun || (!said(a.content) && !said(a.reasoning) && len(a.calls) == 0 && a.finish == "") {
 		return false
 	}
 	a.begun = true
