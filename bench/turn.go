@@ -49,9 +49,25 @@ func oneTurn(ctx context.Context, c *client.Client, script string, steps int) ([
 	if err := checkCounter(a, steps); err != nil {
 		return nil, err
 	}
+	// The list of facts ends where nothing can appear any more below, which may be a little behind.
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		ms, err := stepTimes(ctx, c, a.PID)
+		if err != nil || len(ms) == steps {
+			return ms, err
+		}
+		if len(ms) > steps || time.Now().After(deadline) {
+			return nil, fault.Newf(fault.Internal, "bench", "%s settled %d steps with a tool call, expected are %d", a.PID, len(ms), steps)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// stepTimes reads the facts of a process: from each grant to its settlement, of steps with a tool call.
+func stepTimes(ctx context.Context, c *client.Client, pid string) ([]float64, error) {
 	granted := map[int]time.Time{}
 	var ms []float64
-	for ev, err := range c.Events(ctx, a.PID, 0) {
+	for ev, err := range c.Events(ctx, pid, 0) {
 		if err != nil {
 			return nil, err
 		}
@@ -71,9 +87,6 @@ func oneTurn(ctx context.Context, c *client.Client, script string, steps int) ([
 				ms = append(ms, millis(ev.Time.Sub(granted[s.Step])))
 			}
 		}
-	}
-	if len(ms) != steps {
-		return nil, fault.Newf(fault.Internal, "bench", "%s settled %d steps with a tool call, expected are %d", a.PID, len(ms), steps)
 	}
 	return ms, nil
 }
