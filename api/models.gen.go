@@ -405,7 +405,7 @@ type Delta struct {
 	// Example: p06ar2vr4t7m0yc8h3n5wq1zs8d/1/0
 	CallID string `json:"call_id"`
 
-	// Offset Place in the output of this attempt; grows by one with each piece.
+	// Offset Place in the output of this attempt, in bytes.
 	Offset int64 `json:"offset"`
 
 	// Reasoning Text of the model's reasoning.

@@ -71,13 +71,13 @@ func makeScheduler(n *Node) (instance, error) {
 
 func makeGateway(n *Node) (instance, error) {
 	g, err := llmgateway.New(llmgateway.Config{
-		Servers: llmgateway.ServersFromEnv(os.Getenv), CassetteFolders: n.cfg.CassetteFolders, Tracer: n.cfg.Tracer,
+		Servers: llmgateway.ServersFromEnv(os.Getenv), CassetteFolders: n.cfg.CassetteFolders, Tracer: n.cfg.Tracer, Grace: n.cfg.GraceTime / 2,
 	})
 	return plain{g}, err
 }
 
 func makeTools(n *Node) (instance, error) {
-	t, err := tools.New(tools.Config{CassetteFolders: n.cfg.CassetteFolders, Tracer: n.cfg.Tracer})
+	t, err := tools.New(tools.Config{CassetteFolders: n.cfg.CassetteFolders, Tracer: n.cfg.Tracer, Grace: n.cfg.GraceTime / 2})
 	return plain{t}, err
 }
 

@@ -132,14 +132,16 @@ type ClientInterface interface {
 
 	// GetContext Read the transcript of a process
 	//
-	// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it.
+	// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it. It
+	// follows the process by some milliseconds: what was said last may be missing for a moment.
 	//
 	// Corresponds with GET /v1/agents/{pid}/context (the `GetContext` operationId).
 	GetContext(ctx context.Context, pid PID, params *GetContextParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListEvents Read or follow the events of a process
 	//
-	// The facts of all services about this process in the order of their positions. By default one JSON page;
+	// The facts of all services about this process in the order of their positions, up to the last one before which
+	// no other can appear any more: a fact just accepted may be missing for some milliseconds. By default one JSON page;
 	// with `Accept: text/event-stream` a stream that begins behind `after` and stays open until the process has
 	// ended and its last event is sent.
 	//
@@ -327,7 +329,8 @@ func (c *Client) GetAgent(ctx context.Context, pid PID, reqEditors ...RequestEdi
 
 // GetContext Read the transcript of a process
 //
-// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it.
+// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it. It
+// follows the process by some milliseconds: what was said last may be missing for a moment.
 //
 // Corresponds with GET /v1/agents/{pid}/context (the `GetContext` operationId).
 func (c *Client) GetContext(ctx context.Context, pid PID, params *GetContextParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -344,7 +347,8 @@ func (c *Client) GetContext(ctx context.Context, pid PID, params *GetContextPara
 
 // ListEvents Read or follow the events of a process
 //
-// The facts of all services about this process in the order of their positions. By default one JSON page;
+// The facts of all services about this process in the order of their positions, up to the last one before which
+// no other can appear any more: a fact just accepted may be missing for some milliseconds. By default one JSON page;
 // with `Accept: text/event-stream` a stream that begins behind `after` and stays open until the process has
 // ended and its last event is sent.
 //
@@ -1462,7 +1466,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetContextWithResponse Read the transcript of a process
 	//
-	// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it.
+	// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it. It
+	// follows the process by some milliseconds: what was said last may be missing for a moment.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1471,7 +1476,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListEventsWithResponse Read or follow the events of a process
 	//
-	// The facts of all services about this process in the order of their positions. By default one JSON page;
+	// The facts of all services about this process in the order of their positions, up to the last one before which
+	// no other can appear any more: a fact just accepted may be missing for some milliseconds. By default one JSON page;
 	// with `Accept: text/event-stream` a stream that begins behind `after` and stays open until the process has
 	// ended and its last event is sent.
 	//
@@ -2857,7 +2863,8 @@ func (c *ClientWithResponses) GetAgentWithResponse(ctx context.Context, pid PID,
 
 // GetContextWithResponse Read the transcript of a process
 //
-// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it.
+// Every message of the conversation in order, with its hash, its tokens and whether the newest window holds it. It
+// follows the process by some milliseconds: what was said last may be missing for a moment.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2872,7 +2879,8 @@ func (c *ClientWithResponses) GetContextWithResponse(ctx context.Context, pid PI
 
 // ListEventsWithResponse Read or follow the events of a process
 //
-// The facts of all services about this process in the order of their positions. By default one JSON page;
+// The facts of all services about this process in the order of their positions, up to the last one before which
+// no other can appear any more: a fact just accepted may be missing for some milliseconds. By default one JSON page;
 // with `Accept: text/event-stream` a stream that begins behind `after` and stays open until the process has
 // ended and its last event is sent.
 //
