@@ -36,7 +36,7 @@ func Types() []events.Type {
 		events.TypeOf("A step is over: its calls have all ended and are charged.",
 			StepSettled{Step: 2, Usage: usage, After: After{LLM: 4, Tool: 9}}),
 		events.TypeOf("The scheduler has seen a model or tool call of the current step end.", CallObserved{
-			Step: 2, Family: string(events.LLM), Version: 4, Outcome: "finished", ToolCalls: 2,
+			Step: 2, Family: string(events.LLM), Version: 4, Outcome: "finished", Code: "unavailable", ToolCalls: 2,
 			Answer: "The total is 42.", Reason: "the recording ends here", Final: true, Usage: usage,
 		}),
 		events.TypeOf("A message is in the mailbox of the process.",
