@@ -62,6 +62,10 @@ lint: $(LINT) ## run the linter set
 crash: build ## kill -9 at random points: SEED=n repeats a run, POINTS=n sets their number
 	go test -count=1 -timeout 60m -run 'TestKill' -v ./tests/crash -args -points $(or $(POINTS),50) $(if $(SEED),-seed $(SEED))
 
+.PHONY: kafka
+kafka: build ## the main job on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker
+	@AGENTOS_TEST_KAFKA=1 go test -count=1 -timeout 15m -v ./tests/kafka
+
 .PHONY: bench
 bench: build ## measure the figures the README quotes
 	go run ./bench all

@@ -14,5 +14,10 @@ step build make --no-print-directory build
 step drift make --no-print-directory drift
 step lint make --no-print-directory lint
 step test make --no-print-directory test
+if ! command -v mvn >/dev/null || ! command -v java >/dev/null; then
+  echo "installing java and maven with apt-get: the tests on real Kafka need them"
+  apt-get update -q && apt-get install -y -q --no-install-recommends openjdk-17-jre-headless maven
+fi
+step "real Kafka" make --no-print-directory kafka
 step "main job" env AGENTOS_HOME="$(mktemp -d)" make --no-print-directory run ONESHOT=1
 step "benchmarks run" go run ./bench smoke
