@@ -33,8 +33,8 @@ func TestRealKafka(t *testing.T) {
 	if os.Getenv("AGENTOS_TEST_KAFKA") == "" {
 		t.Skip("opt-in: `make kafka` runs it; it needs java and mvn and fetches 43 MB per version")
 	}
-	for _, version := range versions() {
-		t.Run(version, func(t *testing.T) { //nolint:paralleltest // one JVM at a time on a small machine
+	for _, version := range versions() { //nolint:paralleltest // one JVM at a time on a small machine
+		t.Run(version, func(t *testing.T) {
 			b := newBroker(t, version)
 			b.start(t)
 			k := kernel.Up(t, []string{"KAFKA_BROKERS=" + b.addr})
