@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,10 @@ func script(c kernel.EngineCall) kernel.EngineAnswer {
 	switch c.Task {
 	case "compute":
 		return compute(c)
+	case "keep a note":
+		if c.Number == 1 {
+			return kernel.EngineAnswer{Calls: []chat.ToolCall{toolCall("n", "write_file", `{"path":"note.txt","content":"kept"}`)}}
+		}
 	case "talk long", "be stopped":
 		return kernel.EngineAnswer{Pieces: words(400), Pause: 50 * time.Millisecond}
 	case "finish in time":
@@ -72,6 +78,7 @@ func TestModelServer(t *testing.T) {
 		run  func(*testing.T, *kernel.Kernel, *kernel.Engine)
 	}{
 		{"a task with tool calls runs to its end and its usage is what the engine reported", usageIsReported},
+		{"a process without a workspace of the user's gets one of its own", ownWorkspace},
 		{"kill in mid-answer frees the engine", killFreesEngine},
 		{"terminate lets the answer finish within the grace time", terminateFinishes},
 		{"terminate cuts the answer after the grace time", terminateCuts},
@@ -105,6 +112,17 @@ func wait(t *testing.T, k *kernel.Kernel, pid string) api.Agent {
 		t.Fatal(err)
 	}
 	return a
+}
+
+func ownWorkspace(t *testing.T, k *kernel.Kernel, _ *kernel.Engine) {
+	t.Helper()
+	a := wait(t, k, spawn(t, k, api.AgentSpec{Task: "keep a note", Tools: []string{"write_file"}}).PID)
+	if a.State != api.StateCompleted || filepath.Base(a.Workspace) != a.PID {
+		t.Fatalf("%s in workspace %q: %+v", a.State, a.Workspace, a.Error)
+	}
+	if note, err := os.ReadFile(filepath.Join(a.Workspace, "note.txt")); err != nil || string(note) != "kept" {
+		t.Fatalf("the note is %q, %v", note, err)
+	}
 }
 
 func usageIsReported(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {

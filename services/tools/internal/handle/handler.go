@@ -185,7 +185,7 @@ func (h *Handler) prepare(ctx context.Context, s *scene, after core.State, decid
 		}
 		j := job{tool: entry.Tool, args: args, env: tool.Env{CallID: started.Call.ID, Attempt: started.Call.Attempt}}
 		if entry.Workspace {
-			j.env.Workspace = opener(s.process.Workspace)
+			j.env.Workspace = opener(s.key.PID, s.process.Workspace)
 		}
 		if entry.Ordered {
 			chain, err := h.replyChain(ctx, s.key, started.Call.Step)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -79,12 +80,19 @@ func (h *Handler) run(ctx context.Context, e effect.Effect) any {
 	return out
 }
 
-// opener opens a process's workspace for one call.
-func opener(folder string) func() (*os.Root, error) {
+// opener opens a process's workspace for one call. A folder named after the process is its own: nobody
+// else makes it, so it is made here when it is first needed. A folder of the user's is never made anew.
+func opener(pid, folder string) func() (*os.Root, error) {
 	return func() (*os.Root, error) {
 		const op = "tools.workspace"
 		if folder == "" {
 			return nil, fault.New(fault.Denied, op, "this process has no workspace").WithFix("Go on without files.")
+		}
+		if filepath.Base(folder) == pid {
+			if err := os.MkdirAll(folder, 0o700); err != nil {
+				return nil, fault.Wrap(fault.Unavailable, op, "the workspace cannot be made", err).
+					WithFix("Go on without files, and say that the workspace is missing.")
+			}
 		}
 		root, err := os.OpenRoot(folder)
 		if err != nil {
