@@ -37,7 +37,7 @@ func startKernel(ctx context.Context, root string) (*kernel, error) {
 		"--cassettes", filepath.Join(root, "examples", "airline"), "--cassettes", filepath.Join(root, "examples", "report"),
 		"--workspace-root", filepath.Join(root, ".run"))
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C comes to us alone; we pass it on
+	cmd.SysProcAttr = childAttributes()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
