@@ -42,9 +42,6 @@ type Batch struct{ appends []Append }
 // Add stages an append. A stream may be added once per batch.
 func (b *Batch) Add(a Append) { b.appends = append(b.appends, a) }
 
-// Empty reports whether nothing is staged.
-func (b *Batch) Empty() bool { return len(b.appends) == 0 }
-
 // Len is the number of events staged.
 func (b *Batch) Len() int {
 	n := 0

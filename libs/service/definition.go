@@ -37,8 +37,6 @@ type Definition struct {
 	// After names what an input rests on: the harness reads those streams up to the versions given before
 	// the input is handled, from the event store if Kafka has not delivered them yet; optional.
 	After func(in *Input) []Dependency
-	// Flush runs once per batch before the commit; optional.
-	Flush func(ctx context.Context, u *Unit) error
 	// Pace is the least time between two batches of a shard: a service nobody waits for saves work by
 	// handling many records at once. Default: none.
 	Pace time.Duration
@@ -99,11 +97,3 @@ type result struct {
 
 // Reply sets the answer that Runtime.Do returns after the commit.
 func (in *Input) Reply(v any) { in.reply = v }
-
-// Correlation is the correlation id that events caused by this input carry.
-func (in *Input) Correlation() string {
-	if in.Record != nil {
-		return in.Record.Correlation
-	}
-	return ""
-}

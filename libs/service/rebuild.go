@@ -225,11 +225,6 @@ func (b *rebuild) page(ctx context.Context, recs []events.Record) error {
 			return fault.Wrap(fault.KindOf(err), op, fmt.Sprintf("the event at position %d cannot be handled again", recs[i].Position), err)
 		}
 	}
-	if b.rt.def.Flush != nil && u.changes > 0 {
-		if err := b.rt.def.Flush(ctx, u); err != nil {
-			return err
-		}
-	}
 	p := &pgx.Batch{}
 	u.queue(p, nil)
 	if p.Len() > 0 {

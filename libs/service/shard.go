@@ -231,11 +231,6 @@ func (s *shard) perform(ctx context.Context, u *Unit, todo []*Input, moves []adv
 			return err
 		}
 	}
-	if s.rt.def.Flush != nil && u.changes > 0 {
-		if err := s.rt.def.Flush(ctx, u); err != nil {
-			return err
-		}
-	}
 	effect := u.changes > 0
 	if effect {
 		if err := s.commit(ctx, u, moves); err != nil {

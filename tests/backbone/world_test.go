@@ -32,18 +32,8 @@ const heardSQL = `CREATE TABLE heard (tenant text, stream text, version bigint, 
 func newWorld(t *testing.T) *testkit.World {
 	t.Helper()
 	tables := fstest.MapFS{"001_heard.sql": {Data: []byte(heardSQL)}}
-	w := testkit.NewWorld(t, eventstore.Service{Name: "scheduler", Family: events.Agent})
-	own, err := service.Migrations()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = eventstore.Setup(t.Context(), w.Admin, testkit.Partitions, []eventstore.Service{{
-		Name: "llm", Family: events.LLM, Password: "llm", Migrations: []fs.FS{own, tables},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
+	return testkit.NewWorld(t, eventstore.Service{Name: "scheduler", Family: events.Agent},
+		eventstore.Service{Name: "llm", Family: events.LLM, Migrations: []fs.FS{tables}})
 }
 
 type (
