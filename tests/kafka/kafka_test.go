@@ -97,6 +97,7 @@ broker.session.timeout.ms=2000
 	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails
+	id[0] &= 0x7f           // the text must begin with a letter: one that begins with "-" is taken for an option
 	run(t, "java", "-Xmx256m", "-cp", b.classes, "kafka.tools.StorageTool", "format", "-t",
 		base64.RawURLEncoding.EncodeToString(id[:]), "-c", b.conf())
 	t.Cleanup(b.kill)
