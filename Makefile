@@ -45,7 +45,7 @@ generate: ## write generated code, schemas, catalogue and goldens anew
 
 .PHONY: drift
 drift: generate ## fail when generated files are not what the sources say
-	@git diff --exit-code -- api events libs/client examples services tests/arch \
+	@git diff --exit-code -- api events libs/client libs/telemetry examples services tests/arch \
 	  || { echo "generated files differ: run 'make generate' and commit the result"; exit 1; }
 
 $(LINT):

@@ -10,20 +10,17 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
 
 func (s *Server) registerMetrics() error {
-	s.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "agentos_http_request_seconds",
-		Help: "Time of HTTP requests; streams of events are not in it.",
-	}, []string{"method", "route", "status"})
+	s.requests = telemetry.HTTPRequest().HistogramVec(nil)
 	if err := s.cfg.Registry.Register(s.requests); err != nil {
 		return fault.Wrap(fault.Internal, "httpserver.new", "the registry refuses the server's metrics", err).
 			WithFix("give each server a registry of its own")

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
 
 // sampleEvery is how often the figures that cost a query are taken.
@@ -60,12 +61,10 @@ type lagCollector struct {
 }
 
 func newLagCollector(rt *Runtime) *lagCollector {
-	labels := prometheus.Labels{"service": rt.def.Name}
+	labels := serviceLabels(rt.def.Name)
 	return &lagCollector{
-		rt:        rt,
-		lag:       prometheus.NewDesc("agentos_group_lag", "messages at the broker not handled yet, per shard", []string{"shard"}, labels),
-		gaps:      prometheus.NewDesc("agentos_group_offsets_lost_total", "offsets the broker no longer had", nil, labels),
-		restarted: prometheus.NewDesc("agentos_group_restarts_total", "fetch loops started anew because they stood still", nil, labels),
+		rt: rt, lag: telemetry.GroupLag().Desc(labels), gaps: telemetry.GroupOffsetsLost().Desc(labels),
+		restarted: telemetry.GroupRestarts().Desc(labels),
 	}
 }
 

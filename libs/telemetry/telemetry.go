@@ -1,5 +1,4 @@
-// Package telemetry sets up OpenTelemetry traces. Metrics are Prometheus collectors of the packages
-// that count.
+// Package telemetry declares the metrics, sets up OpenTelemetry traces, and writes the log.
 package telemetry
 
 import (
