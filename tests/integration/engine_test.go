@@ -168,10 +168,10 @@ func killFreesEngine(t *testing.T, k *kernel.Kernel, e *kernel.Engine) {
 // awaitText waits until a model's answer has begun to come.
 func awaitText(t *testing.T, k *kernel.Kernel, pid string) {
 	t.Helper()
-	s := openStream(t, k, pid, "deltas=true", "")
-	defer s.close()
-	for m := range s.frames {
-		if m.name == "delta" {
+	s := kernel.OpenStream(t, k.URL, k.Key, pid, "deltas=true", "")
+	defer s.Close()
+	for m := range s.Frames {
+		if m.Name == "delta" {
 			return
 		}
 	}

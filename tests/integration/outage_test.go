@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -74,7 +70,7 @@ func postgresKilled(t *testing.T, s *kernel.Services) {
 	}
 	deadline := time.Now().Add(time.Minute)
 	for {
-		if pid, err := readPostmaster(s); err == nil && pid != old {
+		if pid, err := kernel.Postmaster(s.Home); err == nil && pid != old {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -129,29 +125,9 @@ func readyStatus(ctx context.Context, url string) int {
 
 func postmaster(t *testing.T, s *kernel.Services) int {
 	t.Helper()
-	pid, err := readPostmaster(s)
+	pid, err := kernel.Postmaster(s.Home)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return pid
-}
-
-// readPostmaster is the pid of the database server of a data folder.
-func readPostmaster(s *kernel.Services) (pid int, err error) {
-	err = filepath.WalkDir(filepath.Join(s.Home, "postgres"), func(path string, _ os.DirEntry, err error) error {
-		if err != nil || filepath.Base(path) != "postmaster.pid" {
-			return err
-		}
-		raw, err := os.ReadFile(path) //nolint:gosec // a file of the test's own cluster
-		if err != nil {
-			return err
-		}
-		line, _, _ := strings.Cut(string(raw), "\n")
-		pid, err = strconv.Atoi(strings.TrimSpace(line))
-		return err
-	})
-	if err == nil && pid == 0 {
-		err = os.ErrNotExist
-	}
-	return pid, err
 }

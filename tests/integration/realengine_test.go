@@ -42,12 +42,12 @@ func TestRealEngine(t *testing.T) { //nolint:paralleltest // what is measured mu
 func streamed(t *testing.T, k *kernel.Kernel, model string) {
 	t.Helper()
 	a := spawn(t, k, api.AgentSpec{Task: "Tell a story about a lighthouse.", Model: model, Limits: api.Limits{MaxOutputTokens: 60}})
-	frames := openStream(t, k, a.PID, "deltas=true&after=0", "").all()
+	frames := kernel.OpenStream(t, k.URL, k.Key, a.PID, "deltas=true&after=0", "").All()
 	a = wait(t, k, a.PID)
 	var text strings.Builder
 	pieces := 0
 	for _, f := range frames {
-		if f.name == "delta" {
+		if f.Name == "delta" {
 			text.WriteString(delta(t, f).Text)
 			pieces++
 		}

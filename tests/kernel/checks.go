@@ -13,7 +13,6 @@ import (
 
 	"github.com/agentos-kernel/agentos/api"
 	"github.com/agentos-kernel/agentos/examples/drive"
-	"github.com/agentos-kernel/agentos/libs/cassette"
 	"github.com/agentos-kernel/agentos/libs/client"
 )
 
@@ -154,10 +153,7 @@ type Drive struct {
 // StartDrive begins the first count recorded conversations; keys begin with prefix.
 func StartDrive(t testing.TB, c *client.Client, prefix string, count int, limit time.Duration) *Drive {
 	t.Helper()
-	tape, err := cassette.Open(filepath.Join(Root(t), "examples", "airline", "airline.jsonl.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	tape := Airline(t)
 	d := &Drive{ended: make(chan struct{}), count: count}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	go func() {
