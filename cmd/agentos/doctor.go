@@ -30,7 +30,7 @@ func (a *app) doctor(cmd *cobra.Command) error {
 		return err
 	}
 	checks := doctor.Run(cmd.Context(), doctor.Config{
-		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Brokers: brokers(), HTTP: httpserver.DefaultAddr,
+		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Getenv: os.Getenv, HTTP: httpserver.DefaultAddr,
 		Ready: func(ctx context.Context) error {
 			c, err := a.connect()
 			if err != nil {

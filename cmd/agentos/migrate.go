@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
+	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/fault"
 )
@@ -52,8 +53,12 @@ func migrate(ctx context.Context, partitions int) (migrated, error) {
 	if err != nil {
 		return migrated{}, err
 	}
-	url, addrs := os.Getenv("DATABASE_URL"), brokers()
-	if url == "" || len(addrs) == 0 {
+	url := os.Getenv("DATABASE_URL")
+	kafka, err := bus.FromEnv(os.Getenv)
+	if err != nil {
+		return migrated{}, err
+	}
+	if url == "" || len(kafka.Brokers) == 0 {
 		return migrated{}, fault.New(fault.Invalid, "cli.migrate", "DATABASE_URL and KAFKA_BROKERS say what to migrate; one is missing").
 			WithFix("set both; without servers of your own `agentos up` needs no migration")
 	}
@@ -61,7 +66,7 @@ func migrate(ctx context.Context, partitions int) (migrated, error) {
 		return migrated{}, fault.Wrap(fault.Invalid, "cli.migrate", "cannot make the data folder", err).
 			WithFix("set AGENTOS_HOME to a folder you can write")
 	}
-	infra, err := stack.External(home, url, addrs, partitions)
+	infra, err := stack.External(home, url, kafka, partitions)
 	if err != nil {
 		return migrated{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
+	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/httpserver"
@@ -61,8 +62,12 @@ func runServe(ctx context.Context, out, errOut io.Writer, name string, f serveFl
 
 // runInfra runs the embedded database and broker for services served beside it.
 func runInfra(ctx context.Context, out, errOut io.Writer, home string, log *slog.Logger, f serveFlags) error {
+	kafka, err := bus.FromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
-		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Brokers: brokers(), Partitions: f.Partitions,
+		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Kafka: kafka, Partitions: f.Partitions,
 		Offline: f.Offline, Logger: log, Progress: func(line string) { _, _ = fmt.Fprintln(errOut, line) },
 	})
 	if err != nil {
@@ -85,26 +90,23 @@ func runInfra(ctx context.Context, out, errOut io.Writer, home string, log *slog
 
 // findInfra is the database and broker of the environment, else those `serve infra` left.
 func findInfra(home string, partitions int) (*stack.Infra, error) {
-	url, addrs := os.Getenv("DATABASE_URL"), brokers()
-	if url == "" && len(addrs) == 0 {
-		return stack.FindInfra(home)
+	url := os.Getenv("DATABASE_URL")
+	kafka, err := bus.FromEnv(os.Getenv)
+	if err != nil {
+		return nil, err
 	}
-	if url == "" || len(addrs) == 0 {
+	if url == "" && len(kafka.Brokers) == 0 {
+		infra, err := stack.FindInfra(home)
+		if err == nil {
+			infra.Kafka = kafka
+		}
+		return infra, err
+	}
+	if url == "" || len(kafka.Brokers) == 0 {
 		return nil, fault.New(fault.Invalid, "serve", "DATABASE_URL and KAFKA_BROKERS must be given together").
 			WithFix("set both, or neither beside `agentos serve infra`")
 	}
-	return stack.External(home, url, addrs, partitions)
-}
-
-// brokers is the list in KAFKA_BROKERS.
-func brokers() []string {
-	var out []string
-	for b := range strings.SplitSeq(os.Getenv("KAFKA_BROKERS"), ",") {
-		if b = strings.TrimSpace(b); b != "" {
-			out = append(out, b)
-		}
-	}
-	return out
+	return stack.External(home, url, kafka, partitions)
 }
 
 func announceService(out io.Writer, name, url string, asJSON bool) error {

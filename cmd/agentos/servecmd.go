@@ -20,7 +20,13 @@ func serveCommand(a *app) *cobra.Command {
 ` + strings.Join(servable(), ", ") + `.
 
 "infra" is the private Postgres and broker; "edge" gives the services one address. The
-services find Postgres and Kafka by DATABASE_URL and KAFKA_BROKERS, else those of infra.`,
+services find Postgres and Kafka by DATABASE_URL and KAFKA_BROKERS, else those of infra.
+
+How to speak to Kafka: KAFKA_TLS (true or false), KAFKA_TLS_CA_FILE, KAFKA_TLS_CERT_FILE,
+KAFKA_TLS_KEY_FILE; KAFKA_SASL_MECHANISM (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512),
+KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD or KAFKA_SASL_PASSWORD_FILE; KAFKA_SESSION_TIMEOUT
+(6s), KAFKA_REBALANCE_TIMEOUT (3s); KAFKA_REPLICATION_FACTOR and KAFKA_PARTITIONS of the
+topics, which are made once.`,
 		ValidArgs: servable(),
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		RunE: verb(func(cmd *cobra.Command, args []string) error {

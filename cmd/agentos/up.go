@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
+	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
@@ -45,8 +46,12 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 		return err
 	}
 	defer func() { _ = traces.Stop(context.WithoutCancel(ctx)) }() // spans that cannot be sent are lost, by design
+	kafka, err := bus.FromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
-		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Brokers: brokers(), Partitions: f.Partitions,
+		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Kafka: kafka, Partitions: f.Partitions,
 		Offline: f.Offline, Logger: log, Progress: func(line string) { _, _ = fmt.Fprintln(errOut, line) },
 	})
 	if err != nil {

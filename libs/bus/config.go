@@ -36,7 +36,7 @@ type Config struct {
 	RebalanceTimeout time.Duration
 
 	// HeartbeatInterval is the time between two signs of life, and so the time after which a
-	// member hears of a rebalance. Default 500 ms; at most a third of SessionTimeout.
+	// member hears of a rebalance. At most a third of SessionTimeout. Default 500 ms, or that.
 	HeartbeatInterval time.Duration
 
 	// JoinBackoff is the pause after a failed join. Default 200 ms.
@@ -108,7 +108,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.ClientID, "agentos")
 	setDefault(&c.SessionTimeout, 6*time.Second)
 	setDefault(&c.RebalanceTimeout, 3*time.Second)
-	setDefault(&c.HeartbeatInterval, 500*time.Millisecond)
+	setDefault(&c.HeartbeatInterval, min(500*time.Millisecond, c.SessionTimeout/3))
 	setDefault(&c.JoinBackoff, 200*time.Millisecond)
 	setDefault(&c.MaxWait, time.Second)
 	setDefault(&c.GraceTime, 10*time.Second)

@@ -2,8 +2,11 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"time"
 
@@ -28,11 +31,12 @@ func kindOf(err error) fault.Kind {
 	}
 }
 
-// invalid are the broker's answers that no retry mends.
+// invalid are the broker's answers that no retry mends. InvalidReplicationFactor is not one of them: a
+// cluster says so too while its brokers have only just started.
 func invalid() []kafka.Error {
 	return []kafka.Error{
 		kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTopic, kafka.InvalidRecord,
-		kafka.InvalidPartitionNumber, kafka.InvalidReplicationFactor, kafka.InvalidConfiguration,
+		kafka.InvalidPartitionNumber, kafka.InvalidConfiguration,
 		kafka.PolicyViolation, kafka.InvalidSessionTimeout, kafka.InvalidGroupId,
 		kafka.InconsistentGroupProtocol, kafka.UnsupportedVersion, kafka.UnsupportedSASLMechanism,
 	}
@@ -43,6 +47,51 @@ func denied() []kafka.Error {
 	return []kafka.Error{
 		kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
 		kafka.SASLAuthenticationFailed, kafka.SecurityDisabled,
+	}
+}
+
+// judge tells errors that no retry mends from those that pass, for one loop of tries.
+type judge struct{ refused int }
+
+// refusals is how often in a row a broker must refuse a password. kafka-go also reports a connection that
+// breaks during the authentication as a refusal.
+const refusals = 3
+
+// final reports whether another try makes no sense, and the kind of the error.
+func (j *judge) final(err error) (fault.Kind, bool) {
+	k := kindOf(err)
+	if errors.Is(err, kafka.SASLAuthenticationFailed) {
+		j.refused++
+		return k, j.refused >= refusals
+	}
+	j.refused = 0
+	return k, k == fault.Invalid || k == fault.Denied
+}
+
+// fixOf is what to do about an error that lasts, or "".
+func fixOf(err error) string {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	_, opErr := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed):
+		return "check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+	case errors.Is(err, kafka.UnsupportedSASLMechanism), errors.Is(err, kafka.IllegalSASLState):
+		return "check KAFKA_SASL_MECHANISM: the broker does not offer it"
+	case errors.Is(err, kafka.InvalidReplicationFactor):
+		return "start more brokers, or set KAFKA_REPLICATION_FACTOR to at most their number"
+	case errors.Is(err, kafka.InvalidSessionTimeout):
+		return "set KAFKA_SESSION_TIMEOUT to a time between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+	case untrusted:
+		return "set KAFKA_TLS_CA_FILE to the authority of the broker's certificate, and name the broker in KAFKA_BROKERS as the certificate does"
+	case noTLS:
+		return "unset KAFKA_TLS, or give a port of the broker's that speaks TLS"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "check KAFKA_BROKERS, and that KAFKA_TLS and KAFKA_SASL_MECHANISM suit the broker's port"
+	case opErr:
+		return "check KAFKA_BROKERS, and that Kafka runs there"
+	default:
+		return ""
 	}
 }
 
@@ -88,6 +137,7 @@ func sleep(d time.Duration, done ...<-chan struct{}) bool {
 func retry(ctx context.Context, op, msg string, l *link, f func(context.Context) error) error {
 	pause := backoff{first: 20 * time.Millisecond, last: 500 * time.Millisecond}
 	var last error
+	var j judge
 	for {
 		err := f(ctx)
 		if err == nil {
@@ -99,12 +149,12 @@ func retry(ctx context.Context, op, msg string, l *link, f func(context.Context)
 		if last == nil || ctx.Err() == nil {
 			last = err // an error after the deadline only says that time was up
 		}
-		if k := kindOf(err); k == fault.Invalid || k == fault.Denied {
-			return fault.Wrap(k, op, msg, err)
+		if k, final := j.final(err); final {
+			return fault.Wrap(k, op, msg, err).WithFix(fixOf(err))
 		}
 		l.refresh()
 		if !pause.wait(ctx.Done()) {
-			return fault.Wrap(gaveUp(ctx), op, msg, last)
+			return fault.Wrap(gaveUp(ctx), op, msg, last).WithFix(fixOf(last))
 		}
 	}
 }

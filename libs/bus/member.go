@@ -19,26 +19,28 @@ func (e *engine) runGroup(ctx, parent context.Context, topics []string) error {
 		return fault.Wrap(fault.Invalid, "bus.join", "bad group configuration", err)
 	}
 	defer e.leave(group, conns)
+	var j judge
 	for ctx.Err() == nil {
 		gen, err := group.Next(ctx)
 		if err != nil {
-			if fatal := e.joinError(ctx, err); fatal != nil {
+			if fatal := e.joinError(ctx, &j, err); fatal != nil {
 				return fatal
 			}
 			continue
 		}
+		j = judge{}
 		e.runGeneration(ctx, parent, gen)
 	}
 	return nil
 }
 
 // joinError is nil for what passes by itself. kafka-go pauses for JoinBackoff before it tries again.
-func (e *engine) joinError(ctx context.Context, err error) error {
+func (e *engine) joinError(ctx context.Context, j *judge, err error) error {
 	if ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed) {
 		return nil //nolint:nilerr // the end of ctx is how Run is meant to end
 	}
-	if k := kindOf(err); k == fault.Invalid || k == fault.Denied {
-		return fault.Wrap(k, "bus.join", "cannot join group "+e.group, err)
+	if k, final := j.final(err); final {
+		return fault.Wrap(k, "bus.join", "cannot join group "+e.group, err).WithFix(fixOf(err))
 	}
 	e.log.InfoContext(ctx, "joining the group failed, trying again", "group", e.group, "error", err)
 	return nil

@@ -47,6 +47,29 @@ func EnsureTopics(ctx context.Context, cfg Config, topics []TopicSpec) error {
 	return errors.Join(bad...)
 }
 
+// Nodes is how many brokers the cluster has now. It retries for Config.RetryTime.
+//
+// Errors: fault.Invalid, fault.Denied, fault.Unavailable.
+func Nodes(ctx context.Context, cfg Config) (n int, err error) {
+	const op = "bus.nodes"
+	cfg = cfg.WithDefaults()
+	if err := cfg.validate(op); err != nil {
+		return 0, err
+	}
+	l := newLink(cfg)
+	defer l.close()
+	ctx, cancel := context.WithTimeout(ctx, cfg.RetryTime)
+	defer cancel()
+	err = retry(ctx, op, "no broker answers", l, func(ctx context.Context) error {
+		res, err := l.client.Metadata(ctx, &kafka.MetadataRequest{})
+		if err == nil {
+			n = len(res.Brokers)
+		}
+		return err
+	})
+	return n, err
+}
+
 func validateTopics(op string, topics []TopicSpec) error {
 	for _, t := range topics {
 		if t.Name == "" || t.Partitions < 1 || t.Retention < 0 || t.RetentionBytes < 0 {
@@ -149,13 +172,14 @@ func partitionCounts(ctx context.Context, l *link, names []string) (map[string]i
 // awaitTopics waits, as long as ctx lives, until all topics exist.
 func awaitTopics(ctx context.Context, cfg Config, l *link, names []string) (map[string]int, error) {
 	pause := backoff{first: 50 * time.Millisecond, last: time.Second}
+	var j judge
 	for warned := false; ; {
 		counts, err := partitionCounts(ctx, l, names)
 		if err == nil {
 			return counts, nil
 		}
-		if kind := kindOf(err); ctx.Err() == nil && (kind == fault.Invalid || kind == fault.Denied) {
-			return nil, fault.Wrap(kind, "bus.subscribe", "cannot read the topics", err)
+		if kind, final := j.final(err); ctx.Err() == nil && final {
+			return nil, fault.Wrap(kind, "bus.subscribe", "cannot read the topics", err).WithFix(fixOf(err))
 		}
 		if !warned && ctx.Err() == nil {
 			cfg.Logger.WarnContext(ctx, "waiting for topics", "topics", names, "error", err)

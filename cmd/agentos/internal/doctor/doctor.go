@@ -29,7 +29,7 @@ type Check struct {
 type Config struct {
 	Home        string                          // data folder; need not exist
 	DatabaseURL string                          // a Postgres of the user's; "" for the private one
-	Brokers     []string                        // a Kafka of the user's; none for the private broker
+	Getenv      func(string) string             // how to reach a Kafka of the user's; see bus.FromEnv
 	HTTP        string                          // address the kernel serves on by default
 	Ready       func(ctx context.Context) error // asks a running kernel whether it is ready
 }

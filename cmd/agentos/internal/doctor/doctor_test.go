@@ -129,10 +129,20 @@ func TestRecordedPostgres(t *testing.T) {
 	}
 }
 
+// brokers is an environment with this KAFKA_BROKERS only.
+func brokers(list string) func(string) string {
+	return func(name string) string {
+		if name == "KAFKA_BROKERS" {
+			return list
+		}
+		return ""
+	}
+}
+
 func TestGivenPartsThatAreAway(t *testing.T) {
 	t.Parallel()
 	cfg := Config{DatabaseURL: "postgres://ada:sesame@127.0.0.1:1/x", //nolint:gosec // nobody's password
-		Brokers: []string{"127.0.0.1:1"}}
+		Getenv: brokers("127.0.0.1:1")}
 	if got, detail := only(t, postgres(t.Context(), cfg)); got != Fail || strings.Contains(detail, "sesame") {
 		t.Errorf("postgres: %s, %s", got, detail)
 	}
@@ -148,11 +158,14 @@ func TestBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	if got, detail := only(t, broker(t.Context(), Config{Brokers: []string{"127.0.0.1:1", b.Addr()}})); got != OK {
+	if got, detail := only(t, broker(t.Context(), Config{Getenv: brokers("127.0.0.1:1," + b.Addr())})); got != OK {
 		t.Errorf("%s, %s", got, detail)
 	}
-	if got, _ := only(t, broker(t.Context(), Config{})); got != OK {
+	if got, _ := only(t, broker(t.Context(), Config{Getenv: brokers("")})); got != OK {
 		t.Errorf("private broker: %s", got)
+	}
+	if got, detail := only(t, broker(t.Context(), Config{Getenv: brokers("nonsense")})); got != Fail || !strings.Contains(detail, "KAFKA_BROKERS must be host:port") {
+		t.Errorf("%s, %s", got, detail)
 	}
 }
 
@@ -168,7 +181,7 @@ func TestVersions(t *testing.T) {
 func TestRunMakesEveryCheck(t *testing.T) {
 	t.Parallel()
 	var names []string
-	for _, c := range Run(t.Context(), Config{Home: t.TempDir(), HTTP: "127.0.0.1:0", Ready: ready(nil)}) {
+	for _, c := range Run(t.Context(), Config{Home: t.TempDir(), Getenv: brokers(""), HTTP: "127.0.0.1:0", Ready: ready(nil)}) {
 		names = append(names, c.Name)
 	}
 	want := []string{"data folder", "disk space", "fsync", "kernel", "port", "postgres", "broker", "clock"}

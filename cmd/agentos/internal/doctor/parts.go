@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/segmentio/kafka-go"
+
+	"github.com/agentos-kernel/agentos/libs/bus"
+	"github.com/agentos-kernel/agentos/libs/fault"
 )
 
 // What Postgres and pgvector must be.
@@ -163,34 +166,18 @@ func firstNumber(s string) string {
 // broker looks at the user's Kafka; the private broker needs nothing but the data folder.
 func broker(ctx context.Context, cfg Config) []Check {
 	const name = "broker"
-	if len(cfg.Brokers) == 0 {
+	kafka, err := bus.FromEnv(cfg.Getenv)
+	if err != nil {
+		return one(name, Fail, err.Error(), fault.FixOf(err))
+	}
+	if len(kafka.Brokers) == 0 {
 		return one(name, OK, "private, within the kernel", "")
 	}
-	var errs []error
-	for _, addr := range cfg.Brokers {
-		nodes, err := nodesOf(ctx, addr)
-		if err == nil {
-			return one(name, OK, fmt.Sprintf("%s answers, %d in the cluster", addr, nodes), "")
-		}
-		errs = append(errs, err)
-	}
-	return one(name, Fail, "KAFKA_BROKERS: "+errors.Join(errs...).Error(), "start Kafka, or correct KAFKA_BROKERS; without it a private broker is used")
-}
-
-func nodesOf(ctx context.Context, addr string) (int, error) {
-	conn, err := kafka.DialContext(ctx, "tcp", addr)
+	kafka.RetryTime = 3 * time.Second
+	n, err := bus.Nodes(ctx, kafka)
 	if err != nil {
-		return 0, fmt.Errorf("connect: %w", err)
+		return one(name, Fail, bus.EnvBrokers+": "+err.Error(),
+			cmp.Or(fault.FixOf(err), "start Kafka, or correct KAFKA_BROKERS; without it a private broker is used"))
 	}
-	defer func() { _ = conn.Close() }()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return 0, fmt.Errorf("connect: %w", err)
-		}
-	}
-	brokers, err := conn.Brokers()
-	if err != nil {
-		return 0, fmt.Errorf("ask %s: %w", addr, err)
-	}
-	return len(brokers), nil
+	return one(name, OK, fmt.Sprintf("%s answers, %d in the cluster", strings.Join(kafka.Brokers, ","), n), "")
 }

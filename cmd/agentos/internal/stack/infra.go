@@ -3,6 +3,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -40,15 +41,19 @@ type Infra struct {
 	Embedded    bool              `json:"embedded"` // the broker is ours and allows short sessions
 	Roles       map[string]string `json:"roles"`    // passwords of the services' roles, by schema
 
+	// Kafka is how to speak to the brokers: encryption, authentication, times. It is not kept: each
+	// process has it from its environment.
+	Kafka bus.Config `json:"-"`
+
 	stop []func(ctx context.Context) error
 }
 
 // InfraConfig says what to start.
 type InfraConfig struct {
-	Home        string   // data folder, made with mode 0711: the account Postgres runs under must pass through it
-	DatabaseURL string   // a Postgres of yours; empty: the embedded one
-	Brokers     []string // a Kafka of yours; empty: the embedded broker
-	Partitions  int      // 0: 4 on the embedded broker, 12 on Kafka
+	Home        string     // data folder, made with mode 0711: the account Postgres runs under must pass through it
+	DatabaseURL string     // a Postgres of yours; empty: the embedded one
+	Kafka       bus.Config // a Kafka of yours; without Brokers: the embedded broker
+	Partitions  int        // 0: Kafka.Partitions, else 4 on the embedded broker, 12 on Kafka
 	Offline     bool
 	Logger      *slog.Logger
 	Progress    func(string)
@@ -62,18 +67,13 @@ func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
 		return nil, fault.Wrap(fault.Invalid, "stack.infra", "cannot make the data folder", err).
 			WithFix("set AGENTOS_HOME to a folder you can write")
 	}
-	inf = &Infra{Brokers: cfg.Brokers, Embedded: len(cfg.Brokers) == 0, Partitions: cfg.Partitions}
+	inf = &Infra{Brokers: cfg.Kafka.Brokers, Kafka: cfg.Kafka, Embedded: len(cfg.Kafka.Brokers) == 0}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, inf.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	if inf.Partitions == 0 {
-		inf.Partitions = KafkaPartitions
-		if inf.Embedded {
-			inf.Partitions = EmbeddedPartitions
-		}
-	}
+	inf.Partitions = cmp.Or(cfg.Partitions, cfg.Kafka.Partitions, defaultPartitions(inf.Embedded))
 	if inf.Roles, err = roles(filepath.Join(cfg.Home, "roles.json")); err != nil {
 		return inf, err
 	}
@@ -98,6 +98,13 @@ func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
 		inf.Brokers = []string{b.Addr()}
 	}
 	return inf, inf.Prepare(ctx, cfg.Logger)
+}
+
+func defaultPartitions(isEmbedded bool) int {
+	if isEmbedded {
+		return EmbeddedPartitions
+	}
+	return KafkaPartitions
 }
 
 // Stop stops what was started, the last first.
@@ -138,8 +145,9 @@ func (i *Infra) Prepare(ctx context.Context, log *slog.Logger) error {
 
 // Bus is how the services reach the broker.
 func (i *Infra) Bus(log *slog.Logger) bus.Config {
-	cfg := bus.Config{Brokers: i.Brokers, Logger: log}
-	if i.Embedded {
+	cfg := i.Kafka
+	cfg.Brokers, cfg.Logger = i.Brokers, log
+	if i.Embedded && cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = 2 * time.Second
 	}
 	return cfg
@@ -211,10 +219,11 @@ func FindInfra(home string) (*Infra, error) {
 }
 
 // External is a database and a broker of yours; the passwords of the roles are those kept in home.
-func External(home, databaseURL string, brokers []string, partitions int) (*Infra, error) {
-	if partitions == 0 {
-		partitions = KafkaPartitions
-	}
+// partitions may be 0: as InfraConfig.Partitions.
+func External(home, databaseURL string, kafka bus.Config, partitions int) (*Infra, error) {
 	pw, err := roles(filepath.Join(home, "roles.json"))
-	return &Infra{DatabaseURL: databaseURL, Brokers: brokers, Partitions: partitions, Roles: pw}, err
+	return &Infra{
+		DatabaseURL: databaseURL, Brokers: kafka.Brokers, Kafka: kafka, Roles: pw,
+		Partitions: cmp.Or(partitions, kafka.Partitions, KafkaPartitions),
+	}, err
 }
