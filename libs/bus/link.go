@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/agentos-kernel/agentos/libs/dial"
 )
 
 const (
@@ -73,7 +75,7 @@ func (l *link) close() {
 // connSet knows every open connection, because kafka-go keeps one whose request was canceled until
 // the broker answers and offers no way to end it.
 type connSet struct {
-	dialer net.Dialer
+	dialer *net.Dialer
 
 	mu     sync.Mutex
 	open   map[*trackedConn]struct{}
@@ -81,7 +83,7 @@ type connSet struct {
 }
 
 func newConnSet() *connSet {
-	return &connSet{dialer: net.Dialer{Timeout: dialTimeout}, open: map[*trackedConn]struct{}{}}
+	return &connSet{dialer: dial.Dialer(dialTimeout), open: map[*trackedConn]struct{}{}}
 }
 
 func (s *connSet) dial(ctx context.Context, network, address string) (net.Conn, error) {

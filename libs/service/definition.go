@@ -42,6 +42,10 @@ type Definition struct {
 	Pace time.Duration
 	// Assigned is called with the shards now owned, before their first batch; optional.
 	Assigned func(ctx context.Context, shards []int) error
+	// Told is called when another replica has committed to a shard owned here, such as a request that
+	// came to it: what this replica holds in memory about the shard may be behind. It must return at
+	// once; optional.
+	Told func(shard int)
 	// Raw services take records as they are: Event is always nil, and a kind or version this program does
 	// not know is no reason to park it. The handler decodes what it needs.
 	Raw bool

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/fault"
 )
 
 // presence is a connection that every running replica of a service holds for two reasons. Its session
@@ -35,6 +36,22 @@ func (r *Runtime) channel() string { return "agentos_relay_" + string(r.def.Fami
 
 // presenceRetry is the pause before a lost connection is made again, and between two tries for the lock.
 const presenceRetry = 200 * time.Millisecond
+
+// await opens the connection, however long Postgres is away: a service that is started first waits for
+// it, and says so. What a wait cannot mend, such as a wrong password, is an error.
+func (p *presence) await(ctx context.Context) error {
+	for told := false; ; {
+		err := p.open(ctx)
+		if err == nil || ctx.Err() != nil || !fault.Is(err, fault.Unavailable) {
+			return err
+		}
+		if !told {
+			p.rt.log.WarnContext(ctx, "Postgres does not answer, waiting for it", "error", err)
+			told = true
+		}
+		_ = sleep(ctx, presenceRetry) // open looks at ctx
+	}
+}
 
 // open connects, shares the lock and listens. While the service's read models are made again it waits.
 func (p *presence) open(ctx context.Context) (err error) {
@@ -92,6 +109,9 @@ func (p *presence) run(ctx context.Context) {
 		if shard, err := strconv.Atoi(n.Payload); err == nil && p.rt.relay.holds(shard) {
 			p.rt.metrics.notified.Inc()
 			p.rt.relay.wake(shard)
+			if p.rt.def.Told != nil {
+				p.rt.def.Told(shard)
+			}
 		}
 	}
 }

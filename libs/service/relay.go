@@ -36,6 +36,9 @@ type sentRow struct {
 const (
 	relayBatch = 500
 	relayPoll  = 250 * time.Millisecond // finds what a lost wake or another replica left
+	// relayIdle is how long Postgres keeps a session, and with it the shards' locks, that sends nothing: a
+	// replica that is frozen, or waits for a broker, must not keep its shards from the next one.
+	relayIdle = "5s"
 )
 
 func newRelay(rt *Runtime) *relay {
@@ -102,7 +105,7 @@ func (l *relay) session(ctx context.Context) error {
 		_ = c.Close(context.WithoutCancel(ctx))
 	}()
 	// Losing these deletes in a crash only makes duplicates, which consumers drop.
-	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+	if _, err := conn.Exec(ctx, "SET synchronous_commit = off; SET idle_session_timeout = '"+relayIdle+"'"); err != nil {
 		return err
 	}
 	l.dropped()

@@ -32,6 +32,7 @@ type Runtime struct {
 	consumer *bus.Consumer
 	gens     atomic.Int64
 	started  chan struct{} // closed once commands are taken
+	stopped  chan struct{} // closed once none is taken any more
 	assigned atomic.Bool   // the first assignment has come
 }
 
@@ -50,6 +51,7 @@ func New(def Definition, deps Deps) (*Runtime, error) {
 	r := &Runtime{
 		def: def, deps: deps, log: deps.Logger.With("service", def.Name), pub: pub,
 		metrics: newMetrics(deps.Metrics, def.Name), started: make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	for i := range deps.Partitions {
 		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]position{}, dirty: map[streamKey]struct{}{}, unparks: make(chan streamKey, 64)})
@@ -119,6 +121,13 @@ func (r *Runtime) Do(ctx context.Context, tenant, subject string, cmd any) (any,
 	select {
 	case res := <-done:
 		return res.value, res.err
+	case <-r.stopped:
+		select {
+		case res := <-done: // it was among the last
+			return res.value, res.err
+		default:
+			return nil, stopping(nil)
+		}
 	case <-ctx.Done():
 		return nil, fault.Wrap(fault.Canceled, r.def.Name+".do", "given up while waiting for the commit", ctx.Err())
 	}
@@ -129,6 +138,8 @@ func (r *Runtime) submit(ctx context.Context, in *Input) error {
 	select {
 	case s.in <- work{inputs: []*Input{in}}:
 		return nil
+	case <-r.stopped:
+		return stopping(nil)
 	case <-ctx.Done():
 		return fault.Wrap(fault.Unavailable, r.def.Name+".do", "the service is too busy", ctx.Err()).
 			WithFix("try again in a moment")
@@ -160,7 +171,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 	defer stopRelay()
 
 	here := &presence{rt: r}
-	if err := here.open(ctx); err != nil {
+	if err := here.await(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -188,6 +199,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 
 	stopShards()
 	shards.Wait()
+	close(r.stopped)
 	r.relay.flush(base, r.deps.GraceTime/2)
 	stopRelay()
 	relay.Wait()

@@ -121,7 +121,7 @@ func (s *shard) settle(ctx context.Context, inputs []*Input) error {
 		s.rt.metrics.retries.WithLabelValues(fault.KindOf(err).String()).Inc()
 		s.forget()
 		if ctx.Err() != nil {
-			return fault.Wrap(fault.Canceled, "service.shard", "stopping", err)
+			return stopping(err)
 		}
 		poison := fault.KindOf(err).Action() == fault.Park && try >= parkAttempts
 		if poison && len(inputs) == 1 {
@@ -138,9 +138,16 @@ func (s *shard) settle(ctx context.Context, inputs []*Input) error {
 		case <-time.After(backoff):
 			backoff = min(backoff*2, time.Second)
 		case <-ctx.Done():
-			return fault.Wrap(fault.Canceled, "service.shard", "stopping", err)
+			return stopping(err)
 		}
 	}
+}
+
+// stopping is the answer to who waits for a commit that this replica will not make any more. Nothing of
+// it is done: another replica, or this one after its start, does it when it is asked again.
+func stopping(err error) error {
+	return fault.Wrap(fault.Unavailable, "service.shard", "this replica is stopping", err).
+		WithFix("send it again with the same Idempotency-Key: it is done once")
 }
 
 func (s *shard) settleEach(ctx context.Context, inputs []*Input) error {

@@ -186,8 +186,15 @@ func NewStreams[S any](family events.Family, evolve func(S, events.Event) S) *St
 
 // Load is the stream about a subject as it is after everything staged so far in this batch.
 func (s *Streams[S]) Load(ctx context.Context, u *Unit, tenant, subject string) (*Stream[S], error) {
+	return s.LoadAt(ctx, u, tenant, subject, 0)
+}
+
+// LoadAt is Load for who knows that the stream has reached a version: a cached fold behind it has missed
+// what another replica appended, and is folded again. Only a decision to append is checked against the
+// database; one to do nothing would rest on the old fold for good.
+func (s *Streams[S]) LoadAt(ctx context.Context, u *Unit, tenant, subject string, least int64) (*Stream[S], error) {
 	key := streamKey{tenant, s.family.Stream(subject)}
-	if st, ok := s.cache.get(key); ok && (st.unit == u || (st.unit == nil && u.gen != 0 && st.gen == u.gen)) {
+	if st, ok := s.cache.get(key); ok && (st.unit == u || (st.unit == nil && u.gen != 0 && st.gen == u.gen && st.Version >= least)) {
 		s.bind(u, st)
 		return st, nil
 	}

@@ -45,10 +45,17 @@ type Service struct {
 	handler *handle.Handler
 	hub     *stream.Hub
 	api     *httpapi.Server
+	told    chan struct{} // another replica has committed to one of our processes
 }
 
-// timerEvery is how often timers, lost slots and processes spawned by other replicas are looked for.
-const timerEvery = 250 * time.Millisecond
+const (
+	// timerEvery is how often timers, lost slots and processes made ready elsewhere are looked for.
+	timerEvery = 250 * time.Millisecond
+	// lostAge keeps a look of its own accord from what is just on its way into the queue.
+	lostAge = 200 * time.Millisecond
+	// toldPause is the least time between two looks that other replicas ask for.
+	toldPause = 25 * time.Millisecond
+)
 
 // New prepares the service; Bind must follow.
 func New(cfg Config) (*Service, error) {
@@ -58,7 +65,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Slots == 0 {
 		cfg.Slots = 1024
 	}
-	s := &Service{cfg: cfg}
+	s := &Service{cfg: cfg, told: make(chan struct{}, 1)}
 	s.queue = runqueue.New(cfg.Slots, func(k runqueue.Key) { s.rt.Post(k.Tenant, k.PID, handle.Grant{}) })
 	s.handler = handle.New(s.queue, func(subject string) int { return s.rt.Shard(subject) },
 		func(r events.Record) (events.Event, error) { return s.rt.Decode(r) })
@@ -84,6 +91,12 @@ func (s *Service) Definition() (service.Definition, error) {
 		Migrations: migrations,
 		Handle:     s.handler.Handle,
 		Assigned:   s.assigned,
+		Told: func(int) {
+			select {
+			case s.told <- struct{}{}:
+			default:
+			}
+		},
 		Rebuild: service.Rebuild{
 			Families: []events.Family{events.Agent}, Handle: s.handler.Rebuild, Keep: []string{"idempotency"},
 		},
@@ -134,15 +147,26 @@ func (s *Service) watch(ctx context.Context) error {
 			if _, err := s.rt.DB().Exec(ctx, store.ForgetSQL); err != nil && ctx.Err() == nil {
 				s.rt.Logger().WarnContext(ctx, "cannot forget old answers", "error", err)
 			}
-		case <-tick.C:
-			if err := s.look(ctx); err != nil && ctx.Err() == nil {
-				s.rt.Logger().WarnContext(ctx, "cannot look for timers", "error", err)
+		case <-s.told:
+			s.looked(ctx, s.look(ctx, 0))
+			select {
+			case <-time.After(toldPause):
+			case <-ctx.Done():
 			}
+		case <-tick.C:
+			s.looked(ctx, s.look(ctx, lostAge))
 		}
 	}
 }
 
-func (s *Service) look(ctx context.Context) error {
+func (s *Service) looked(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.rt.Logger().WarnContext(ctx, "cannot look for timers", "error", err)
+	}
+}
+
+// look finds what to do for processes of owned shards; age is how long a ready one has stood still.
+func (s *Service) look(ctx context.Context, age time.Duration) error {
 	shards := s.rt.Owned()
 	if len(shards) == 0 {
 		return nil
@@ -151,14 +175,16 @@ func (s *Service) look(ctx context.Context) error {
 	g.Go(func() error {
 		due, err := store.Due(ctx, s.rt.DB(), shards)
 		for _, p := range due {
-			s.rt.Post(p.Tenant, p.PID, handle.Timer{})
+			s.rt.Post(p.Tenant, p.PID, handle.Timer{Version: p.Version})
 		}
 		return err
 	})
 	g.Go(func() error {
-		lost, err := store.Lost(ctx, s.rt.DB(), shards)
+		lost, err := store.Lost(ctx, s.rt.DB(), shards, age)
 		for _, p := range lost {
-			s.enqueue(p)
+			if !s.queue.Queued(runqueue.Key{Tenant: p.Tenant, PID: p.PID}) {
+				s.rt.Post(p.Tenant, p.PID, handle.Lost{Version: p.Version})
+			}
 		}
 		return err
 	})

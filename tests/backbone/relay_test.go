@@ -1,13 +1,17 @@
 package backbone_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentos-kernel/agentos/events/catalog"
@@ -18,13 +22,19 @@ import (
 // measured is a runtime with a registry of its own.
 func measured(t *testing.T, w *testkit.World, def service.Definition) (*service.Runtime, *prometheus.Registry) {
 	t.Helper()
+	return measuredOn(t, w, w.Pool(t, def.Name), def)
+}
+
+// measuredOn is measured on a pool of the caller's.
+func measuredOn(t *testing.T, w *testkit.World, db *pgxpool.Pool, def service.Definition) (*service.Runtime, *prometheus.Registry) {
+	t.Helper()
 	reg, err := catalog.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
 	rt, err := service.New(def, service.Deps{
-		DB: w.Pool(t, def.Name), Bus: w.Bus(), Partitions: testkit.Partitions, Registry: reg, Logger: w.Log, Metrics: metrics,
+		DB: db, Bus: w.Bus(), Partitions: testkit.Partitions, Registry: reg, Logger: w.Log, Metrics: metrics,
 		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
 	})
 	if err != nil {
@@ -137,4 +147,84 @@ func TestFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the watermark is free", func() bool { n, _ := value(t, metrics, "agentos_watermark_age_seconds"); return n == 0 })
+}
+
+// ice freezes the connections made through it, as a frozen process does: they stay open and silent.
+type ice struct {
+	frozen atomic.Bool
+	thawed chan struct{}
+}
+
+type iceConn struct {
+	net.Conn
+	ice *ice
+}
+
+func (c iceConn) wait() {
+	if c.ice.frozen.Load() {
+		<-c.ice.thawed
+	}
+}
+
+func (c iceConn) Write(b []byte) (int, error) {
+	c.wait()
+	return c.Conn.Write(b)
+}
+
+func (c iceConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.wait()
+	return n, err
+}
+
+// pool is the writer's pool through the ice.
+func (i *ice) pool(t *testing.T, w *testkit.World) *pgxpool.Pool {
+	t.Helper()
+	cfg := w.Pool(t, "scheduler").Config()
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, network, addr)
+		return iceConn{c, i}, err
+	}
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// A replica whose connections are frozen keeps them, but not its shards' locks: Postgres ends a relay's
+// session that sends nothing, and the replica that owns the shard now publishes.
+func TestAFrozenRelayLosesItsLocks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cold := &ice{thawed: make(chan struct{})}
+	one, _ := measuredOn(t, w, cold.pool(t, w), writer())
+	w.Run(t, one)
+	t.Cleanup(func() { close(cold.thawed) }) // before the replica's stop
+	testkit.Eventually(t, "one owns all", func() bool { return len(one.Owned()) == testkit.Partitions && one.Ready(t.Context()) == nil })
+	send(t, one, "p1", "warm")
+	conn := operator(t, w)
+	published := func() bool {
+		var n int
+		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	}
+	testkit.Eventually(t, "the first published", published)
+	cold.frozen.Store(true)
+
+	two, _ := measured(t, w, writer())
+	w.Run(t, two)
+	testkit.Eventually(t, "two owns shards", func() bool { return len(two.Owned()) > 0 })
+	subject := ""
+	for i := 0; subject == ""; i++ {
+		if s := fmt.Sprintf("p%d", i); slices.Contains(two.Owned(), two.Shard(s)) {
+			subject = s
+		}
+	}
+	send(t, two, subject, "hello")
+	testkit.Eventually(t, "published although the frozen replica had the lock", published)
 }

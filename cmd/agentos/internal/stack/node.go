@@ -19,6 +19,7 @@ import (
 	"github.com/agentos-kernel/agentos/api"
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/catalog"
+	"github.com/agentos-kernel/agentos/libs/dial"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/httpserver"
@@ -97,6 +98,7 @@ func (n *Node) add(ctx context.Context, p part, metrics prometheus.Registerer) e
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	// Statements are prepared while tables are still empty; a plan made then must not scan them later.
 	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
+	cfg.ConnConfig.DialFunc = dial.Dialer(0).DialContext // bounded by connect_timeout of the URL, or the caller
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, "stack.pool", "cannot reach Postgres", err)

@@ -59,8 +59,23 @@ type Signal struct {
 // Grant is the command to give a process that has a slot its next step.
 type Grant struct{}
 
-// Timer is the command to look at a process whose timer has run out.
-type Timer struct{}
+// Timer is the command to look at a process whose timer has run out. Its row has the Version.
+type Timer struct{ Version int64 }
+
+// Lost is the command to look at a process that stands ready and is in no queue: another replica made it
+// ready. Its row has the Version.
+type Lost struct{ Version int64 }
+
+// least is the version that a command's process is known to have.
+func least(cmd any) int64 {
+	switch c := cmd.(type) {
+	case Timer:
+		return c.Version
+	case Lost:
+		return c.Version
+	}
+	return 0
+}
 
 // Handle implements the service's handler.
 func (h *Handler) Handle(ctx context.Context, u *service.Unit, in *service.Input) error {
@@ -96,7 +111,7 @@ func (h *Handler) observe(ctx context.Context, u *service.Unit, in *service.Inpu
 }
 
 func (h *Handler) command(ctx context.Context, u *service.Unit, in *service.Input) error {
-	st, err := h.streams.Load(ctx, u, in.Tenant, in.Subject)
+	st, err := h.streams.LoadAt(ctx, u, in.Tenant, in.Subject, least(in.Command))
 	if err != nil {
 		return err
 	}
@@ -115,6 +130,10 @@ func (h *Handler) command(ctx context.Context, u *service.Unit, in *service.Inpu
 		h.grant(u, in, st)
 	case Timer:
 		h.apply(u, in, st, core.Timer(st.State, u.Now()))
+	case Lost:
+		if key, p := (runqueue.Key{Tenant: in.Tenant, PID: in.Subject}), st.State.Spawn.Priority; st.State.Status == core.Ready && u.Owned() {
+			u.AfterCommit(func() { h.queue.Wait(key, p) })
+		}
 	default:
 		return fault.Newf(fault.Internal, "scheduler.handle", "unknown command %T", c)
 	}

@@ -70,6 +70,14 @@ func (q *Queue) Wait(k Key, priority int) {
 	q.dispatch()
 }
 
+// Queued reports whether a process waits for a slot.
+func (q *Queue) Queued(k Key) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, ok := q.queued[k]
+	return ok
+}
+
 // Release gives back the slot of a process that does not run, and its place in the queue.
 func (q *Queue) Release(k Key) {
 	q.mu.Lock()

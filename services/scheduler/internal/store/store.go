@@ -127,6 +127,7 @@ type Ref struct {
 	Tenant, PID string
 	State       core.Status
 	Priority    int
+	Version     int64
 }
 
 func refs(ctx context.Context, q eventstore.Querier, sql string, args ...any) ([]Ref, error) {
@@ -135,34 +136,34 @@ func refs(ctx context.Context, q eventstore.Querier, sql string, args ...any) ([
 		return nil, eventstore.Classify("scheduler.refs", err)
 	}
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Ref, err error) {
-		return r, row.Scan(&r.Tenant, &r.PID, &r.State, &r.Priority)
+		return r, row.Scan(&r.Tenant, &r.PID, &r.State, &r.Priority, &r.Version)
 	})
 	return out, eventstore.Classify("scheduler.refs", err)
 }
 
 // Runnable lists the ready and running processes of some shards, in the order they came.
 func Runnable(ctx context.Context, q eventstore.Querier, shards []int) ([]Ref, error) {
-	return refs(ctx, q, `SELECT tenant, pid, state, priority FROM processes
+	return refs(ctx, q, `SELECT tenant, pid, state, priority, version FROM processes
 		WHERE shard = ANY($1) AND state IN ('ready', 'running') ORDER BY updated_at`, shards)
 }
 
 // Due lists processes of some shards whose timer has run out, by Postgres time.
 func Due(ctx context.Context, q eventstore.Querier, shards []int) ([]Ref, error) {
-	return refs(ctx, q, `SELECT tenant, pid, state, priority FROM processes
+	return refs(ctx, q, `SELECT tenant, pid, state, priority, version FROM processes
 		WHERE shard = ANY($1) AND timer_at <= clock_timestamp() ORDER BY timer_at LIMIT 1000`, shards)
 }
 
-// Lost lists ready processes of some shards that have stood still for a while: another replica's ingress
-// made them ready, or their place in the queue was lost.
-func Lost(ctx context.Context, q eventstore.Querier, shards []int) ([]Ref, error) {
-	return refs(ctx, q, `SELECT tenant, pid, state, priority FROM processes
-		WHERE shard = ANY($1) AND state = 'ready' AND updated_at < clock_timestamp() - interval '200 milliseconds'
-		ORDER BY updated_at LIMIT 1000`, shards)
+// Lost lists ready processes of some shards that have stood still for age: another replica's ingress made
+// them ready, or their place in the queue was lost.
+func Lost(ctx context.Context, q eventstore.Querier, shards []int, age time.Duration) ([]Ref, error) {
+	return refs(ctx, q, `SELECT tenant, pid, state, priority, version FROM processes
+		WHERE shard = ANY($1) AND state = 'ready' AND updated_at <= clock_timestamp() - $2 * interval '1 millisecond'
+		ORDER BY updated_at LIMIT 1000`, shards, age.Milliseconds())
 }
 
 // NotRunning lists those of the given processes that do not run.
 func NotRunning(ctx context.Context, q eventstore.Querier, tenants, pids []string) ([]Ref, error) {
-	return refs(ctx, q, `SELECT p.tenant, p.pid, p.state, p.priority FROM processes p
+	return refs(ctx, q, `SELECT p.tenant, p.pid, p.state, p.priority, p.version FROM processes p
 		JOIN unnest($1::text[], $2::text[]) AS k (tenant, pid) USING (tenant, pid)
 		WHERE p.state <> 'running' AND p.updated_at < clock_timestamp() - interval '1 second'`, tenants, pids)
 }

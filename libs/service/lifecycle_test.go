@@ -1,0 +1,92 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/events/catalog"
+	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/testkit"
+)
+
+// Who asks a replica that stops is told so, and that another will do it: nobody waits for nothing, and
+// nobody is told that he gave up himself.
+func TestAStoppedReplicaSendsCommandsElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rt := w.Runtime(t, writer())
+	stop := w.Run(t, rt)
+	if _, err := rt.Do(t.Context(), events.DefaultTenant, "p1", write{"hello"}); err != nil {
+		t.Fatal(err)
+	}
+	var asked, refused atomic.Int64
+	done := make(chan struct{})
+	go func() { // under way while it stops
+		defer close(done)
+		for refused.Load() == 0 {
+			asked.Add(1)
+			if _, err := rt.Do(context.WithoutCancel(t.Context()), events.DefaultTenant, "p1", write{"hello"}); err != nil {
+				refused.Add(1)
+				if !fault.Is(err, fault.Unavailable) || fault.FixOf(err) == "" {
+					t.Errorf("%v (%s, fix %q), want unavailable with a fix", err, fault.KindOf(err), fault.FixOf(err))
+				}
+			}
+		}
+	}()
+	testkit.Eventually(t, "commands are under way", func() bool { return asked.Load() > 3 })
+	stop()
+	<-done
+}
+
+// A service that is started before its database waits for it and then works.
+func TestAServiceWaitsForPostgres(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := w.Pool(t, "scheduler").Config()
+	var away atomic.Bool
+	var tried atomic.Int64
+	away.Store(true)
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		tried.Add(1)
+		if away.Load() {
+			return nil, errors.New("connection refused")
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, network, addr)
+	}
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	reg, err := catalog.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt, err := service.New(writer(), service.Deps{
+		DB: pool, Bus: w.Bus(), Partitions: testkit.Partitions, Registry: reg, Logger: w.Log, Now: time.Now,
+		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Run(t, rt)
+	testkit.Eventually(t, "it tries again", func() bool { return tried.Load() > 3 })
+	if err := rt.Ready(t.Context()); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("ready: %v, want unavailable", err)
+	}
+	away.Store(false)
+	testkit.Eventually(t, "ready", func() bool { return rt.Ready(t.Context()) == nil })
+	if _, err := rt.Do(t.Context(), events.DefaultTenant, "p1", write{"hello"}); err != nil {
+		t.Fatal(err)
+	}
+}
