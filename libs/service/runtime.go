@@ -241,10 +241,11 @@ func (h *intake) Assigned(ctx context.Context, shards []int) error {
 			return err
 		}
 	}
-	gen := r.gens.Add(1)
+	gen := r.gens.Load() + 1
 	for _, id := range shards {
 		r.shards[id].gen.Store(gen)
 	}
+	r.gens.Store(gen) // last: the sweep of a new assignment passes over shards that are not owned yet
 	r.assigned.Store(true)
 	r.relay.wake(-1)
 	r.log.InfoContext(ctx, "shards assigned", "shards", shards)
