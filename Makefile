@@ -62,6 +62,14 @@ lint: $(LINT) ## run the linter set
 crash: build ## kill -9 at random points: SEED=n repeats a run, POINTS=n sets their number
 	go test -count=1 -timeout 60m -run 'TestKill' -v ./tests/crash -args -points $(or $(POINTS),50) $(if $(SEED),-seed $(SEED))
 
+.PHONY: chaos-short
+chaos-short: build ## kills, freezes, crowds of replicas for two minutes: SEED=n repeats a run
+	@AGENTOS_TEST_CHAOS=1 go test -count=1 -timeout 10m -v ./tests/chaos -args $(if $(SEED),-seed $(SEED))
+
+.PHONY: chaos
+chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=name runs one kind
+	go test -count=1 -timeout 3h -run TestLong -v ./tests/chaos -args -long $(if $(SEED),-seed $(SEED)) $(if $(KIND),-kind $(KIND))
+
 .PHONY: kafka
 kafka: build ## the main job on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker
 	@AGENTOS_TEST_KAFKA=1 go test -count=1 -timeout 15m -v ./tests/kafka

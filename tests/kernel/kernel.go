@@ -161,6 +161,9 @@ func (p *Process) Kill() {
 // Signal sends a signal.
 func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
 
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
 // PID is the process's id at the operating system.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
