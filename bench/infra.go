@@ -104,7 +104,6 @@ func (p *parts) pool(ctx context.Context, name string, size int) (*pgxpool.Pool,
 		return nil, err
 	}
 	cfg.MaxConns, cfg.MinConns = int32(size), 2 //nolint:gosec // a small number
-	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, err

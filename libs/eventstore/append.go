@@ -51,11 +51,19 @@ func (b *Batch) Len() int {
 	return n
 }
 
-const appendSQL = `SELECT eventstore.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)`
+const (
+	appendSQL    = `SELECT eventstore.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)`
+	appendOneSQL = `SELECT eventstore.append_one($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)`
+)
 
 // Queue adds the append to a pipelined transaction. Streams are sorted, so that two batches lock them
 // in the same order.
 func (b *Batch) Queue(p *pgx.Batch) *pgx.QueuedQuery {
+	if len(b.appends) == 1 && len(b.appends[0].Records) == 1 {
+		a, r := b.appends[0], b.appends[0].Records[0]
+		return p.Queue(appendOneSQL, a.Tenant, a.Stream, a.Expected, a.Shard, r.ID, r.Kind, r.SchemaVersion,
+			r.Time, r.Correlation, r.Causation, r.TraceParent, r.Data)
+	}
 	sort.Slice(b.appends, func(i, j int) bool {
 		if b.appends[i].Tenant != b.appends[j].Tenant {
 			return b.appends[i].Tenant < b.appends[j].Tenant

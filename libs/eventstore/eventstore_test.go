@@ -70,37 +70,41 @@ func one(stream string, expected int64, n int) eventstore.Append {
 	return a
 }
 
+// TestExpectedVersions runs over both ways an append takes: one event, and several.
 func TestExpectedVersions(t *testing.T) {
 	t.Parallel()
 	db := store(t)
-	steps := []struct {
-		name     string
-		stream   string
-		expected int64
-		conflict bool
-	}{
-		{"new must not exist", "agent/a", 0, false},
-		{"exists already", "agent/a", 0, true},
-		{"exact", "agent/a", 2, false},
-		{"stale", "agent/a", 2, true},
-		{"ahead", "agent/a", 9, true},
-		{"any", "agent/a", eventstore.AnyVersion, false},
-		{"any, new", "agent/b", eventstore.AnyVersion, false},
-		{"exact, missing", "agent/c", 1, true},
-	}
-	for _, s := range steps {
-		err := appendTo(t.Context(), db, one(s.stream, s.expected, 2))
-		if s.conflict != fault.Is(err, fault.Conflict) || (err != nil && !s.conflict) {
-			t.Fatalf("%s: err = %v, want conflict %v", s.name, err, s.conflict)
+	for _, n := range []int{1, 2} {
+		stream := func(name string) string { return fmt.Sprintf("agent/%s%d", name, n) }
+		steps := []struct {
+			name     string
+			stream   string
+			expected int64
+			conflict bool
+		}{
+			{"new must not exist", "a", 0, false},
+			{"exists already", "a", 0, true},
+			{"exact", "a", int64(n), false},
+			{"stale", "a", int64(n), true},
+			{"ahead", "a", 9, true},
+			{"any", "a", eventstore.AnyVersion, false},
+			{"any, new", "b", eventstore.AnyVersion, false},
+			{"exact, missing", "c", 1, true},
 		}
-	}
-	recs, err := eventstore.ReadStream(t.Context(), db, "default", "agent/a", 0, 0)
-	if err != nil || len(recs) != 6 {
-		t.Fatalf("%d records, err %v, want 6", len(recs), err)
-	}
-	for i, r := range recs {
-		if r.StreamVersion != int64(i+1) || (i > 0 && r.Position <= recs[i-1].Position) {
-			t.Fatalf("record %d: version %d position %d", i, r.StreamVersion, r.Position)
+		for _, s := range steps {
+			err := appendTo(t.Context(), db, one(stream(s.stream), s.expected, n))
+			if s.conflict != fault.Is(err, fault.Conflict) || (err != nil && !s.conflict) {
+				t.Fatalf("%d events, %s: err = %v, want conflict %v", n, s.name, err, s.conflict)
+			}
+		}
+		recs, err := eventstore.ReadStream(t.Context(), db, "default", stream("a"), 0, 0)
+		if err != nil || len(recs) != 3*n {
+			t.Fatalf("%d records, err %v, want %d", len(recs), err, 3*n)
+		}
+		for i, r := range recs {
+			if r.StreamVersion != int64(i+1) || (i > 0 && r.Position <= recs[i-1].Position) {
+				t.Fatalf("record %d: version %d position %d", i, r.StreamVersion, r.Position)
+			}
 		}
 	}
 }
@@ -139,6 +143,21 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 	b.Tenant = "B"
 	if err := appendTo(t.Context(), db, b); err != nil {
 		t.Fatalf("tenant B cannot use the same subject: %v", err)
+	}
+}
+
+// TestASessionBeginsWithItsRolesSettings: they come with the login, not with a Postgres we have configured.
+func TestASessionBeginsWithItsRolesSettings(t *testing.T) {
+	t.Parallel()
+	db := store(t)
+	for name, want := range map[string]string{
+		"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "idle_in_transaction_session_timeout": "1min",
+	} {
+		var got, source string
+		err := db.QueryRow(t.Context(), "SELECT current_setting(name), source FROM pg_settings WHERE name = $1", name).Scan(&got, &source)
+		if err != nil || got != want || source != "database user" {
+			t.Errorf("%s = %s from %s, err %v, want %s from the role", name, got, source, err, want)
+		}
 	}
 }
 

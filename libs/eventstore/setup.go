@@ -89,9 +89,23 @@ func setupStore(ctx context.Context, conn *pgx.Conn, partitions int) error {
 	return nil
 }
 
+// roleSettings are what every session of a service's role begins with, on any Postgres it may be given.
+//
+// Statements are prepared while tables are still empty: a plan made then must not scan them later, and
+// as every access of the hot path is by key, planning it anew for each call would only cost. A session
+// that holds a transaction open holds back every reader's watermark, so one that has gone silent is ended.
+func roleSettings() []string {
+	return []string{
+		"enable_seqscan = off",
+		"plan_cache_mode = force_generic_plan",
+		"idle_in_transaction_session_timeout = '60s'",
+	}
+}
+
 func setupService(ctx context.Context, conn *pgx.Conn, s Service) error {
 	const op = "eventstore.setup"
 	role, schema := pgx.Identifier{RoleName(s.Name)}.Sanitize(), pgx.Identifier{s.Name}.Sanitize()
+	database := pgx.Identifier{conn.Config().Database}.Sanitize()
 	stmts := []string{
 		fmt.Sprintf("CREATE ROLE %s LOGIN", role),
 		fmt.Sprintf("ALTER ROLE %s PASSWORD %s", role, quoteLiteral(s.Password)),
@@ -101,6 +115,9 @@ func setupService(ctx context.Context, conn *pgx.Conn, s Service) error {
 		"GRANT SELECT ON ALL TABLES IN SCHEMA eventstore TO " + role,
 		"GRANT SELECT ON ALL SEQUENCES IN SCHEMA eventstore TO " + role,
 		"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventstore TO " + role,
+	}
+	for _, setting := range roleSettings() {
+		stmts = append(stmts, fmt.Sprintf("ALTER ROLE %s IN DATABASE %s SET %s", role, database, setting))
 	}
 	for _, q := range stmts {
 		if err := execShared(ctx, conn, q); err != nil {

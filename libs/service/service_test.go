@@ -2,10 +2,13 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
@@ -183,10 +186,15 @@ func TestServiceCannotWriteAnothersFamilyOrReadItsTables(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	db := w.Pool(t, "llm")
-	_, err := db.Exec(t.Context(), `SELECT eventstore.append('{default}','{agent/x}','{0}','{0}','{1}','{1}','{1}',
-		ARRAY[gen_random_uuid()::text],'{agent.spawned}','{1}',ARRAY[now()],'{c}','{}','{}',ARRAY[''::bytea])`)
-	if err == nil {
-		t.Fatal("the llm role appended to an agent stream")
+	for _, sql := range []string{
+		`SELECT eventstore.append('{default}','{agent/x}','{0}','{0}','{1}','{1}','{1}',
+			ARRAY[gen_random_uuid()::text],'{agent.spawned}','{1}',ARRAY[now()],'{c}','{}','{}',ARRAY[''::bytea])`,
+		`SELECT eventstore.append_one('default','agent/x',0,0,gen_random_uuid()::text,'agent.spawned',1,now(),'c','','','')`,
+	} {
+		_, err := db.Exec(t.Context(), sql)
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "42501" {
+			t.Fatalf("the llm role appended to an agent stream: err = %v", err)
+		}
 	}
 	if _, err := db.Exec(t.Context(), "SELECT * FROM scheduler.positions"); err == nil {
 		t.Fatal("the llm role read the scheduler's tables")

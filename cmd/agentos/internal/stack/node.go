@@ -96,8 +96,6 @@ func (n *Node) add(ctx context.Context, p part, metrics prometheus.Registerer) e
 	}
 	cfg.MaxConns, cfg.MinConns = poolSize, 2
 	cfg.MaxConnIdleTime = 5 * time.Minute
-	// Statements are prepared while tables are still empty; a plan made then must not scan them later.
-	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
 	cfg.ConnConfig.DialFunc = dial.Dialer(0).DialContext // bounded by connect_timeout of the URL, or the caller
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
