@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +56,7 @@ func republish(ctx context.Context, from, to int64) (n, last int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	log, err := newLogger(os.Stderr, "")
+	log, err := verbLog()
 	if err != nil {
 		return 0, 0, err
 	}

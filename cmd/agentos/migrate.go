@@ -70,7 +70,7 @@ func migrate(ctx context.Context, partitions int) (migrated, error) {
 	if err != nil {
 		return migrated{}, err
 	}
-	log, err := newLogger(os.Stderr, "")
+	log, err := verbLog()
 	if err != nil {
 		return migrated{}, err
 	}

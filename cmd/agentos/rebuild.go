@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -61,7 +60,7 @@ func runRebuild(ctx context.Context, name string, verify bool) (res service.Rebu
 	if err != nil {
 		return res, err
 	}
-	log, err := newLogger(os.Stderr, "")
+	log, err := verbLog()
 	if err != nil {
 		return res, err
 	}

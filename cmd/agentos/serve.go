@@ -30,13 +30,13 @@ func runServe(ctx context.Context, out, errOut io.Writer, name string, f serveFl
 	if err != nil {
 		return err
 	}
-	log, err := newLogger(errOut, f.LogLevel)
+	log, progress, err := serverLog(ctx, errOut, telemetry.LogJSON, f.LogLevel)
 	if err != nil {
 		return err
 	}
 	switch name {
 	case "infra":
-		return runInfra(ctx, out, errOut, home, log, f)
+		return runInfra(ctx, out, home, log, progress, f)
 	case "edge":
 		if f.HTTP == "" {
 			f.HTTP = httpserver.DefaultAddr
@@ -61,14 +61,14 @@ func runServe(ctx context.Context, out, errOut io.Writer, name string, f serveFl
 }
 
 // runInfra runs the embedded database and broker for services served beside it.
-func runInfra(ctx context.Context, out, errOut io.Writer, home string, log *slog.Logger, f serveFlags) error {
+func runInfra(ctx context.Context, out io.Writer, home string, log *slog.Logger, progress func(string), f serveFlags) error {
 	kafka, err := bus.FromEnv(os.Getenv)
 	if err != nil {
 		return err
 	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
 		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Kafka: kafka, Partitions: f.Partitions,
-		Offline: f.Offline, Logger: log, Progress: func(line string) { _, _ = fmt.Fprintln(errOut, line) },
+		Offline: f.Offline, Logger: log, Progress: progress,
 	})
 	if err != nil {
 		return err
@@ -115,19 +115,4 @@ func announceService(out io.Writer, name, url string, asJSON bool) error {
 	}
 	_, err := fmt.Fprintf(out, "%s is ready at %s\n", name, url)
 	return err
-}
-
-// newLogger logs to w: text for a terminal, JSON with AGENTOS_LOG=json.
-func newLogger(w io.Writer, level string) (*slog.Logger, error) {
-	l := slog.LevelWarn
-	if level != "" {
-		if err := l.UnmarshalText([]byte(level)); err != nil {
-			return nil, fault.Newf(fault.Invalid, "log", "unknown log level %q", level).WithFix("use debug, info, warn or error")
-		}
-	}
-	opts := &slog.HandlerOptions{Level: l}
-	if os.Getenv("AGENTOS_LOG") == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	}
-	return slog.New(slog.NewTextHandler(w, opts)), nil
 }

@@ -20,7 +20,9 @@ func serveCommand(a *app) *cobra.Command {
 ` + strings.Join(servable(), ", ") + `.
 
 "infra" is the private Postgres and broker; "edge" gives the services one address. The
-services find Postgres and Kafka by DATABASE_URL and KAFKA_BROKERS, else those of infra.
+services find Postgres and Kafka by DATABASE_URL and KAFKA_BROKERS, else those of infra. They log
+JSON to standard error, each line of a request or an event with its trace_id and span_id;
+AGENTOS_LOG=text makes it lines for people.
 
 How to speak to Kafka: KAFKA_TLS (true or false), KAFKA_TLS_CA_FILE, KAFKA_TLS_CERT_FILE,
 KAFKA_TLS_KEY_FILE; KAFKA_SASL_MECHANISM (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512),
@@ -36,6 +38,6 @@ topics, which are made once.`,
 	}
 	cmd.Flags().StringVar(&f.HTTP, "http", "", "address to serve on (default: a port of the service's own on loopback)")
 	cmd.Flags().StringToStringVar(&f.Upstreams, "upstream", nil, "of the edge: SERVICE=URL; may be repeated")
-	nodeFlags(cmd, &f.upFlags)
+	nodeFlags(cmd, &f.upFlags, "info")
 	return cmd
 }

@@ -37,7 +37,7 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	log, err := newLogger(errOut, f.LogLevel)
+	log, progress, err := serverLog(ctx, errOut, telemetry.LogText, f.LogLevel)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
 		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Kafka: kafka, Partitions: f.Partitions,
-		Offline: f.Offline, Logger: log, Progress: func(line string) { _, _ = fmt.Fprintln(errOut, line) },
+		Offline: f.Offline, Logger: log, Progress: progress,
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
 
 // Effect is one attempt of one call.
@@ -123,7 +124,7 @@ func (r *Runner) launch(e Effect, trace string) {
 	if old, ok := r.running[key]; ok {
 		old.cancel(fault.New(fault.Canceled, "effect", "another attempt has begun"))
 	}
-	ctx, cancel := context.WithCancelCause(service.ContextWithTrace(r.base, trace))
+	ctx, cancel := context.WithCancelCause(telemetry.ContextWithTrace(r.base, trace))
 	mine := &attempt{cancel}
 	r.running[key] = mine
 	r.wg.Go(func() {

@@ -50,6 +50,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		ctx, span := s.cfg.Tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
 			trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("http.route", route)))
 		defer span.End()
+		ctx = telemetry.BeginTrace(ctx) // where spans go nowhere, the log's lines and the facts are still told together
 		c.SetRequest(r.WithContext(ctx))
 
 		if err := next(c); err != nil {

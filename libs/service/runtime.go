@@ -16,6 +16,7 @@ import (
 	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
 	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
 
 // Runtime runs one service.
@@ -113,7 +114,7 @@ func (r *Runtime) Shard(subject string) int { return bus.Partition(subject, r.de
 // Do runs a command through Handle in the subject's shard and returns its answer after the commit.
 // When ctx ends first the command may still run.
 func (r *Runtime) Do(ctx context.Context, tenant, subject string, cmd any) (any, error) {
-	in := &Input{Command: cmd, Tenant: tenant, Subject: subject, trace: traceParent(ctx), done: make(chan result, 1)}
+	in := &Input{Command: cmd, Tenant: tenant, Subject: subject, trace: telemetry.TraceParent(ctx), done: make(chan result, 1)}
 	done := in.done // the shard's from now on is in itself
 	if err := r.submit(ctx, in); err != nil {
 		return nil, err

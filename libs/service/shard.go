@@ -175,7 +175,7 @@ func (s *shard) park(ctx context.Context, in *Input, cause error) error {
 		in.finish(nil, cause)
 		return nil
 	}
-	s.rt.log.ErrorContext(ctx, "event parked", "kind", in.Record.Kind, "stream", in.Record.Stream,
+	s.rt.log.ErrorContext(in.context(ctx), "event parked", "kind", in.Record.Kind, "stream", in.Record.Stream,
 		"version", in.Record.StreamVersion, "error", cause)
 	for {
 		s.doubt = true
@@ -279,7 +279,7 @@ func (s *shard) one(ctx context.Context, u *Unit, in *Input, parkCause error, sp
 			in.Event = e
 		}
 	}
-	in.trace = spans.start(ctx, in)
+	ctx = spans.start(ctx, in)
 	u.cur = in
 	before := u.changes
 	err := s.rt.def.Handle(ctx, u, in)

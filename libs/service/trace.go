@@ -2,13 +2,12 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"reflect"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
 
 // spanList is the open spans of one batch: each begins when its input is handled and ends with the
@@ -26,51 +25,40 @@ func (l *spanList) end() {
 	}
 }
 
-// start opens the span of an input below the span that caused it and returns the trace context that
-// what it causes will carry. Without a tracer the cause's own context is passed on, and a cause without
-// one begins a trace: the turn stays one trace either way.
-func (l *spanList) start(ctx context.Context, in *Input) string {
-	parent := in.trace
-	if in.Record != nil {
-		parent = in.Record.TraceParent
+// start opens the span of an input below the span that caused it, gives the input the trace context that
+// what it causes will carry, and returns the context to handle it in. Without a tracer the cause's own
+// context is passed on, and a cause without one begins a trace: the turn stays one trace either way.
+func (l *spanList) start(ctx context.Context, in *Input) context.Context {
+	ctx = in.context(ctx)
+	if l.rt.deps.Tracer != nil {
+		ctx = l.open(ctx, in)
 	}
-	if parent == "" {
-		parent = newTraceParent()
-	}
-	if l.rt.deps.Tracer == nil {
-		return parent
-	}
+	ctx = telemetry.BeginTrace(ctx)
+	in.trace = telemetry.TraceParent(ctx)
+	return ctx
+}
+
+func (l *spanList) open(ctx context.Context, in *Input) context.Context {
 	name := "command"
 	if in.Record != nil {
 		name = in.Record.Kind
 	} else if t := reflect.TypeOf(in.Command); t != nil {
 		name = t.Name()
 	}
-	sctx, span := l.rt.deps.Tracer.Start(ContextWithTrace(ctx, parent), l.rt.def.Name+" "+name,
-		trace.WithSpanKind(trace.SpanKindConsumer),
+	sctx, span := l.rt.deps.Tracer.Start(ctx, l.rt.def.Name+" "+name, trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.String("agentos.service", l.rt.def.Name), attribute.String("agentos.subject", in.Subject)))
 	if !span.SpanContext().IsValid() || !span.IsRecording() {
 		span.End()
-		return parent
+		return ctx
 	}
 	l.spans = append(l.spans, span)
-	return traceParent(sctx)
+	return sctx
 }
 
-// ContextWithTrace puts a W3C traceparent into a context as the remote parent of new spans.
-func ContextWithTrace(ctx context.Context, parent string) context.Context {
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
-}
-
-func traceParent(ctx context.Context) string {
-	c := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, c)
-	return c["traceparent"]
-}
-
-// newTraceParent begins a trace, by the format of W3C Trace Context, sampled.
-func newTraceParent() string {
-	var b [24]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
-	return "00-" + hex.EncodeToString(b[:16]) + "-" + hex.EncodeToString(b[16:]) + "-01"
+// context is ctx within the trace of what led to the input.
+func (in *Input) context(ctx context.Context) context.Context {
+	if in.Record != nil {
+		return telemetry.ContextWithTrace(ctx, in.Record.TraceParent)
+	}
+	return telemetry.ContextWithTrace(ctx, in.trace)
 }
