@@ -26,6 +26,19 @@ bin/agentos:
 	@mkdir -p bin
 	@$(GO_BUILD) -o bin/agentos ./cmd/agentos
 
+# Files and folders get one time and mode whatever the machine, so that every builder makes the same layers of them.
+.PHONY: rootfs
+rootfs:
+	@rm -rf bin/image
+	@mkdir -p bin/image/rootfs/usr/bin bin/image/volumes/var/lib/agentos bin/image/volumes/workspaces
+	@go build -trimpath -buildvcs=false -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o bin/image/rootfs/usr/bin/agentos ./cmd/agentos
+	@chmod -R u=rwX,go=rX bin/image
+	@find bin/image -exec touch -h -d @0 {} +
+
+.PHONY: image
+image: rootfs ## the container image of all services, AGENTOS_IMAGE (default agentos), without pulling anything
+	@bash deploy/docker/image.sh "$(or $(AGENTOS_IMAGE),agentos)"
+
 .PHONY: setup
 setup: ## fetch what the machine lacks (python3, where apt-get can)
 	@bash deploy/bare/setup.sh

@@ -6,7 +6,7 @@ cache=${AGENTOS_CACHE:-}
 if [ -z "$cache" ]; then
   if [ "$(id -u)" = 0 ]; then cache=/var/cache/agentos; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/agentos; fi
 fi
-if [ -n "${DATABASE_URL:-}" ] || command -v python3 >/dev/null || compgen -G "$cache/*" >/dev/null; then
+if [ -n "${DATABASE_URL:-}" ] || command -v python3 >/dev/null || compgen -G "$cache/dist-*" >/dev/null; then
   exit 0
 fi
 if ! command -v apt-get >/dev/null; then

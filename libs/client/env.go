@@ -14,9 +14,10 @@ import (
 
 // The environment variables of a client.
 const (
-	EnvURL  = "AGENTOS_URL"
-	EnvKey  = "AGENTOS_API_KEY"
-	EnvHome = "AGENTOS_HOME"
+	EnvURL     = "AGENTOS_URL"
+	EnvKey     = "AGENTOS_API_KEY"
+	EnvKeyFile = "AGENTOS_API_KEY_FILE" // a file with the key, in place of EnvKey
+	EnvHome    = "AGENTOS_HOME"
 )
 
 const upFile = "up.json"
@@ -100,10 +101,19 @@ func RemoveUp(home string, osPID int) error {
 	return nil
 }
 
-// FromEnv finds the kernel: AGENTOS_URL and AGENTOS_API_KEY, and what is missing of them in up.json.
+// FromEnv finds the kernel: AGENTOS_URL, and AGENTOS_API_KEY or the file AGENTOS_API_KEY_FILE names, and what is
+// missing of them in up.json.
 // The key of up.json is never sent to another address than the one written beside it.
 func FromEnv() (Config, error) {
 	cfg := Config{URL: os.Getenv(EnvURL), Key: os.Getenv(EnvKey)}
+	if file := os.Getenv(EnvKeyFile); cfg.Key == "" && file != "" {
+		raw, err := os.ReadFile(file) //nolint:gosec // the user names a file of theirs
+		if err != nil {
+			return Config{}, fault.Wrap(fault.Denied, "client.env", "the file that AGENTOS_API_KEY_FILE names cannot be read", err).
+				WithFix("name a file that holds the API key and that you can read")
+		}
+		cfg.Key = strings.TrimSpace(string(raw))
+	}
 	if cfg.URL != "" && cfg.Key != "" {
 		return cfg, nil
 	}

@@ -16,6 +16,7 @@ func setEnv(t *testing.T, url, key, home string) {
 	t.Helper()
 	t.Setenv(client.EnvURL, url)
 	t.Setenv(client.EnvKey, key)
+	t.Setenv(client.EnvKeyFile, "")
 	t.Setenv(client.EnvHome, home)
 }
 
@@ -33,6 +34,8 @@ func TestHome(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
+	setEnv(t, "", "", "")
+	t.Setenv("XDG_DATA_HOME", "")
 	t.Setenv("HOME", "")
 	if _, err := client.Home(); !fault.Is(err, fault.Invalid) || fault.FixOf(err) == "" {
 		t.Errorf("no home: %v", err)
@@ -102,5 +105,24 @@ func TestUpFile(t *testing.T) {
 	}
 	if err := client.WriteUp(filepath.Join(home, "nothing"), up); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("no folder: %v", err)
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	setEnv(t, "http://kernel", "", t.TempDir())
+	t.Setenv(client.EnvKeyFile, file)
+	if _, err := client.FromEnv(); !fault.Is(err, fault.Denied) || !strings.Contains(err.Error(), client.EnvKeyFile) {
+		t.Errorf("no such file: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("filekey\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err := client.FromEnv(); err != nil || cfg.Key != "filekey" || cfg.URL != "http://kernel" {
+		t.Errorf("from the file: %+v, %v", cfg, err)
+	}
+	t.Setenv(client.EnvKey, "k")
+	if cfg, err := client.FromEnv(); err != nil || cfg.Key != "k" {
+		t.Errorf("the variable goes first: %+v, %v", cfg, err)
 	}
 }

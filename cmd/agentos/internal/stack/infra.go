@@ -59,7 +59,10 @@ type InfraConfig struct {
 	Progress    func(string)
 }
 
-const infraFile = "infra.json"
+const (
+	infraFile = "infra.json"
+	rolesFile = "roles.json"
+)
 
 // StartInfra starts what is not given, and makes schemas, roles and topics.
 func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
@@ -74,7 +77,7 @@ func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
 		}
 	}()
 	inf.Partitions = cmp.Or(cfg.Partitions, cfg.Kafka.Partitions, defaultPartitions(inf.Embedded))
-	if inf.Roles, err = roles(filepath.Join(cfg.Home, "roles.json")); err != nil {
+	if inf.Roles, err = roles(filepath.Join(cfg.Home, rolesFile)); err != nil {
 		return inf, err
 	}
 	pg, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{
@@ -221,7 +224,7 @@ func FindInfra(home string) (*Infra, error) {
 // External is a database and a broker of yours; the passwords of the roles are those kept in home.
 // partitions may be 0: as InfraConfig.Partitions.
 func External(home, databaseURL string, kafka bus.Config, partitions int) (*Infra, error) {
-	pw, err := roles(filepath.Join(home, "roles.json"))
+	pw, err := roles(filepath.Join(home, rolesFile))
 	return &Infra{
 		DatabaseURL: databaseURL, Brokers: kafka.Brokers, Kafka: kafka, Roles: pw,
 		Partitions: cmp.Or(partitions, kafka.Partitions, KafkaPartitions),

@@ -81,8 +81,11 @@ func makeTools(n *Node) (instance, error) {
 	return plain{t}, err
 }
 
+// auditKeyFile is where the key of a data folder is kept that the audit log is signed with.
+func auditKeyFile(home string) string { return filepath.Join(home, "audit.key") }
+
 func makeAudit(n *Node) (instance, error) {
-	a, err := audit.New(audit.Config{KeyFile: filepath.Join(n.cfg.Home, "audit.key")})
+	a, err := audit.New(audit.Config{KeyFile: auditKeyFile(n.cfg.Home)})
 	return plain{a}, err
 }
 

@@ -1,0 +1,59 @@
+package stack
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/libs/httpserver"
+)
+
+// PasswordFile is where the password of a database made for this installation is kept.
+func PasswordFile(home string) string { return filepath.Join(home, "database.password") }
+
+// MakeKeys makes the secrets of an installation in home that are not there yet: the API key, the key the audit
+// log is signed with, the passwords of the services' roles, and that of the database itself. It gives their
+// files. Services that run apart share them.
+func MakeKeys(home string) ([]string, error) {
+	const op = "stack.keys"
+	if err := os.MkdirAll(home, 0o711); err != nil { //nolint:gosec // what is secret in it is 0600
+		return nil, fault.Wrap(fault.Invalid, op, "cannot make the data folder", err).WithFix("set AGENTOS_HOME to a folder you can write")
+	}
+	if _, err := httpserver.EnsureKeyFile(KeyFile(home)); err != nil {
+		return nil, err
+	}
+	passwords := filepath.Join(home, rolesFile)
+	if _, err := roles(passwords); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: Config{Home: home}}
+	if _, err := makeAudit(n); err != nil { // it makes its key
+		return nil, err
+	}
+	return []string{KeyFile(home), auditKeyFile(home), passwords, PasswordFile(home)}, ensurePassword(PasswordFile(home))
+}
+
+// ensurePassword makes the password of the database. The server of Postgres runs under an account of its own and
+// reads it too, so the file has mode 0444: what protects it is who has the folder.
+func ensurePassword(path string) error {
+	_, err := os.Stat(path)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		var b [24]byte
+		_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+		tmp := path + ".tmp"
+		if err = os.WriteFile(tmp, []byte(hex.EncodeToString(b[:])), 0o444); err == nil { //nolint:gosec // see above
+			err = os.Rename(tmp, path)
+		}
+	}
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, "stack.keys", "cannot write "+path, err).WithFix("make the folder writable, or set AGENTOS_HOME to one that is")
+	}
+	return nil
+}
