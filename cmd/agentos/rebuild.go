@@ -19,10 +19,11 @@ func rebuildCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rebuild SERVICE",
 		Short: "Make a service's read models again from the event store",
-		Long: `Drop the rows of a service's read models and handle the events again that the service
-had handled, in one transaction: either all is as new, or nothing has changed. No model
-or tool is called and no event is written. With --verify the result is compared with what
-is there, row by row, and nothing is changed.
+		Long: `Drop the rows of a service's read models and the snapshots of its streams, and handle the
+events again that the service had handled, in one transaction: either all is as new, or
+nothing has changed. No model or tool is called and no event is written. Snapshots are a
+cache: they come back with use. With --verify the result is compared with what is there,
+row by row, and each snapshot with a fold from its stream's start, and nothing is changed.
 
 The service must not run: stop it, or stop "agentos up" and run "agentos serve infra".`,
 		ValidArgs: stack.ServiceNames(),
@@ -33,7 +34,8 @@ The service must not run: stop it, or stop "agentos up" and run "agentos serve i
 				return err
 			}
 			d := rebuildDocument{
-				Service: args[0], Tables: res.Tables, Events: res.Events, Rows: res.Rows, Verified: verify, Differs: res.Differs,
+				Service: args[0], Tables: res.Tables, Events: res.Events, Rows: res.Rows,
+				Snapshots: res.Snapshots, Verified: verify, Differs: res.Differs,
 			}
 			if a.json {
 				err = writeJSON(cmd.OutOrStdout(), d)
@@ -70,23 +72,29 @@ func runRebuild(ctx context.Context, name string, verify bool) (res service.Rebu
 }
 
 type rebuildDocument struct {
-	Service  string   `json:"service"`
-	Tables   []string `json:"tables"`
-	Events   int64    `json:"events"` // replayed
-	Rows     int64    `json:"rows"`
-	Verified bool     `json:"verified"` // compared only
-	Differs  string   `json:"differs,omitempty"`
+	Service   string   `json:"service"`
+	Tables    []string `json:"tables"`
+	Events    int64    `json:"events"` // replayed
+	Rows      int64    `json:"rows"`
+	Snapshots int64    `json:"snapshots"` // compared, or dropped
+	Verified  bool     `json:"verified"`  // compared only
+	Differs   string   `json:"differs,omitempty"`
 }
 
 func (d rebuildDocument) text() string {
 	tables := strings.Join(d.Tables, ", ")
+	what := "no read model: it folds its own streams when it needs them"
 	switch {
-	case len(d.Tables) == 0:
-		return d.Service + " keeps no read model: it folds its own streams when it needs them, so there is nothing to rebuild"
 	case d.Differs != "":
-		return "the first row that differs: " + printable(d.Differs)
-	case d.Verified:
-		return fmt.Sprintf("%s: %d events make the same %d rows of %s, byte for byte", d.Service, d.Events, d.Rows, tables)
+		return "the first that differs: " + printable(d.Differs)
+	case len(d.Tables) > 0 && d.Verified:
+		what = fmt.Sprintf("%d events make the same %d rows of %s, byte for byte", d.Events, d.Rows, tables)
+	case len(d.Tables) > 0:
+		what = fmt.Sprintf("%d rows of %s made again from %d events", d.Rows, tables, d.Events)
 	}
-	return fmt.Sprintf("%s: %d rows of %s made again from %d events", d.Service, d.Rows, tables, d.Events)
+	done := "dropped"
+	if d.Verified {
+		done = "equal to a fold from the start, byte for byte"
+	}
+	return fmt.Sprintf("%s: %s; %d snapshots %s", d.Service, what, d.Snapshots, done)
 }

@@ -34,6 +34,8 @@ type Definition struct {
 	// statements on own tables; all of a batch is committed at once. It must not wait for a network other
 	// than the database's. An error must come before the first change.
 	Handle func(ctx context.Context, u *Unit, in *Input) error
+	// Fold is how states are made of the streams of the own family, for the snapshots of them; nil without.
+	Fold Snapshots
 	// After names what an input rests on: the harness reads those streams up to the versions given before
 	// the input is handled, from the event store if Kafka has not delivered them yet; optional.
 	After func(in *Input) []Dependency

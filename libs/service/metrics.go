@@ -10,7 +10,7 @@ import (
 type metrics struct {
 	duplicates, gaps, overtaken, swept, parked, foreign, unparked, notified prometheus.Counter
 	appended, published                                                     prometheus.Counter
-	retries                                                                 *prometheus.CounterVec
+	retries, snapshots                                                      *prometheus.CounterVec
 	commit, batch                                                           prometheus.Histogram
 	backlog, parkedDepth, watermarkAge                                      prometheus.Gauge
 }
@@ -32,11 +32,12 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		parkedDepth:  telemetry.ParkedDepth().Gauge(labels),
 		watermarkAge: telemetry.WatermarkAge().Gauge(labels),
 		retries:      telemetry.BatchRetries().CounterVec(labels),
+		snapshots:    telemetry.Snapshots().CounterVec(labels),
 		commit:       telemetry.CommitSeconds().Histogram(labels),
 		batch:        telemetry.BatchStreams().Histogram(labels),
 	}
 	register(reg, m.duplicates, m.gaps, m.overtaken, m.swept, m.parked, m.unparked, m.notified, m.foreign, m.appended,
-		m.published, m.backlog, m.parkedDepth, m.watermarkAge, m.retries, m.commit, m.batch)
+		m.published, m.backlog, m.parkedDepth, m.watermarkAge, m.retries, m.snapshots, m.commit, m.batch)
 	return m
 }
 

@@ -30,22 +30,27 @@ type Rebuild struct {
 
 // RebuildResult is what a rebuild did.
 type RebuildResult struct {
-	Tables  []string // read models made again; none: the service keeps none
-	Events  int64    // replayed
-	Rows    int64    // that came of it
-	Differs string   // of a verification: the first row that is not the same, or ""
+	Tables []string // read models made again; none: the service keeps none
+	Events int64    // replayed
+	Rows   int64    // that came of it
+	// Snapshots is how many were dropped, or compared with a fold from the start; those of another codec
+	// than the program's are dropped and not compared.
+	Snapshots int64
+	Differs   string // of a verification: the first row or snapshot that is not the same, or ""
 }
 
 const rebuildPage = 1000
 
 // keptTables are the harness's own: they say what was done, not what is so.
-func keptTables() []string { return []string{"positions", "parked", "effects", "migrations"} }
+func keptTables() []string {
+	return []string{"positions", "parked", "effects", "migrations", "snapshots"}
+}
 
-// Rebuild makes the read models of a service that does not run again, in one transaction: their rows are
-// dropped and the records that the service had handled are handled again, in the order of their
-// positions. What it has not handled yet it will, with all that follows from it, once it runs; what is
-// parked stays parked. With verify the result is compared with what was there, row by row, and the
-// transaction is undone.
+// Rebuild makes the read models of a service that does not run again, in one transaction: their rows and
+// all snapshots are dropped, and the records that the service had handled are handled again, in the order
+// of their positions. Snapshots come back with use. What it has not handled yet it will, with all that follows from it, once it runs; what is
+// parked stays parked. With verify the result is compared with what was there, row by row, each snapshot
+// with a fold from the start, and the transaction is undone.
 //
 // Errors: Denied for a primary record, Conflict beside a live replica.
 func (r *Runtime) Rebuild(ctx context.Context, verify bool) (res RebuildResult, err error) {
@@ -119,6 +124,9 @@ type rebuild struct {
 
 func (b *rebuild) run(ctx context.Context, conn *pgxpool.Conn) error {
 	const op = "service.rebuild"
+	if err := b.snapshots(ctx); err != nil {
+		return err
+	}
 	keep := append(keptTables(), b.rt.def.Rebuild.Keep...)
 	rows, err := conn.Query(ctx, `SELECT relname::text FROM pg_class
 		WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
@@ -163,6 +171,50 @@ func (b *rebuild) run(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 	}
 	return nil
+}
+
+const snapshotsPage = 100 // states may be large
+
+// snapshots drops all snapshots, or compares each with what its events make.
+func (b *rebuild) snapshots(ctx context.Context) error {
+	const op = "service.rebuild"
+	if !b.verify {
+		tag, err := b.tx.Exec(ctx, "DELETE FROM snapshots")
+		b.res.Snapshots = tag.RowsAffected()
+		return eventstore.Classify(op, err)
+	}
+	fold := b.rt.def.Fold
+	if fold == nil {
+		return nil
+	}
+	for last := (snapshot{}); ; {
+		rows, err := b.tx.Query(ctx, `SELECT tenant, stream, version, state FROM snapshots
+			WHERE (tenant, stream) > ($1, $2) AND codec = $3 ORDER BY tenant, stream LIMIT $4`,
+			last.tenant, last.stream, fold.codec(), snapshotsPage)
+		if err != nil {
+			return eventstore.Classify(op, err)
+		}
+		page, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s snapshot, err error) {
+			return s, row.Scan(&s.tenant, &s.stream, &s.version, &s.state)
+		})
+		if err != nil {
+			return eventstore.Classify(op, err)
+		}
+		for _, s := range page {
+			why, err := fold.differs(ctx, b.tx, b.rt.deps.Registry.Decode, s)
+			if err != nil {
+				return err
+			}
+			if why != "" && b.res.Differs == "" {
+				b.res.Differs = fmt.Sprintf("%s.snapshots: %s version %d: %s", b.rt.def.Name, s.stream, s.version, why)
+			}
+			last = s
+		}
+		b.res.Snapshots += int64(len(page))
+		if len(page) < snapshotsPage {
+			return nil
+		}
+	}
 }
 
 func before(i int) string { return fmt.Sprintf("pg_temp.rebuild_before_%d", i) }

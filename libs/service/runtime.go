@@ -26,15 +26,17 @@ type Runtime struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	shards   []*shard
-	relay    *relay
-	notify   *notifier
-	pub      *bus.Publisher
-	consumer *bus.Consumer
-	gens     atomic.Int64
-	started  chan struct{} // closed once commands are taken
-	stopped  chan struct{} // closed once none is taken any more
-	assigned atomic.Bool   // the first assignment has come
+	shards []*shard
+	relay  *relay
+	notify *notifier
+	// snapshots writes the states of long streams.
+	snapshots *snapshots
+	pub       *bus.Publisher
+	consumer  *bus.Consumer
+	gens      atomic.Int64
+	started   chan struct{} // closed once commands are taken
+	stopped   chan struct{} // closed once none is taken any more
+	assigned  atomic.Bool   // the first assignment has come
 }
 
 // New prepares a service; nothing runs before Run.
@@ -57,7 +59,7 @@ func New(def Definition, deps Deps) (*Runtime, error) {
 	for i := range deps.Partitions {
 		r.shards = append(r.shards, &shard{rt: r, id: i, in: make(chan work, batchInputs), pos: map[streamKey]position{}, dirty: map[streamKey]struct{}{}, unparks: make(chan streamKey, 64)})
 	}
-	r.relay, r.notify = newRelay(r), newNotifier(r, deps.Partitions)
+	r.relay, r.notify, r.snapshots = newRelay(r), newNotifier(r, deps.Partitions), newSnapshots(r)
 	topics := make([]string, 0, len(def.Consumes))
 	for _, f := range def.Consumes {
 		topics = append(topics, f.Topic())
@@ -193,6 +195,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 	g.Go(func() error { return r.sweep(gctx) })
 	g.Go(func() error { return r.unparkLoop(gctx) })
 	g.Go(func() error { return r.sample(gctx) })
+	g.Go(func() error { return r.snapshots.run(gctx) })
 	for _, f := range r.def.Background {
 		g.Go(func() error { return f(gctx) })
 	}

@@ -26,6 +26,8 @@ type shard struct {
 	seenGen int64
 	// doubt is set while a batch is tried again: no position is guessed then.
 	doubt bool
+	// later is what is done once the batch is answered.
+	later []func()
 	// unparks are the streams whose parked events an operator has asked for.
 	unparks chan streamKey
 }
@@ -69,6 +71,11 @@ func (s *shard) loop(ctx context.Context) {
 			}
 			s.process(ctx, works)
 		}
+		for _, f := range s.later {
+			f()
+		}
+		clear(s.later)
+		s.later = s.later[:0]
 	}
 }
 
@@ -248,6 +255,7 @@ func (s *shard) perform(ctx context.Context, u *Unit, todo []*Input, moves []adv
 	for _, f := range u.commit {
 		f()
 	}
+	s.later = append(s.later, u.later...)
 	for _, p := range u.posts {
 		s.rt.Post(p.tenant, p.subject, p.cmd)
 	}

@@ -25,6 +25,7 @@ type Unit struct {
 	commit   []func()
 	rollback []func()
 	posts    []post
+	later    []func()    // after the answers
 	last     []statement // after everything else
 	changes  int
 
@@ -159,9 +160,8 @@ func (u *Unit) queue(p *pgx.Batch, positions []advance) {
 
 // Streams gives cached folds of the service's own streams.
 type Streams[S any] struct {
-	family events.Family
-	evolve func(S, events.Event) S
-	cache  *lru[streamKey, *Stream[S]]
+	fold  Fold[S]
+	cache *lru[streamKey, *Stream[S]]
 }
 
 // Stream is the fold of one stream within a batch.
@@ -173,15 +173,16 @@ type Stream[S any] struct {
 	unit   *Unit
 	key    streamKey
 	gen    int64
+	saved  int64 // version of the last snapshot; 0 when there is none
+	size   int   // of it, in bytes
 }
 
 // streamsCached bounds the folds kept in memory per service; the rest is folded again when needed.
 const streamsCached = 4096
 
-// NewStreams folds streams of a family with a pure function. evolve may change and return the state it
-// is given: a batch that fails drops the folds it touched.
+// NewStreams folds streams of a family with a pure function, without snapshots; see Fold.
 func NewStreams[S any](family events.Family, evolve func(S, events.Event) S) *Streams[S] {
-	return &Streams[S]{family: family, evolve: evolve, cache: newLRU[streamKey, *Stream[S]](streamsCached)}
+	return Fold[S]{Family: family, Evolve: evolve}.Streams()
 }
 
 // Load is the stream about a subject as it is after everything staged so far in this batch.
@@ -193,22 +194,27 @@ func (s *Streams[S]) Load(ctx context.Context, u *Unit, tenant, subject string) 
 // what another replica appended, and is folded again. Only a decision to append is checked against the
 // database; one to do nothing would rest on the old fold for good.
 func (s *Streams[S]) LoadAt(ctx context.Context, u *Unit, tenant, subject string, least int64) (*Stream[S], error) {
-	key := streamKey{tenant, s.family.Stream(subject)}
+	key := streamKey{tenant, s.fold.Family.Stream(subject)}
 	if st, ok := s.cache.get(key); ok && (st.unit == u || (st.unit == nil && u.gen != 0 && st.gen == u.gen && st.Version >= least)) {
 		s.bind(u, st)
 		return st, nil
 	}
-	st := &Stream[S]{evolve: s.evolve, key: key, gen: u.gen}
-	recs, err := eventstore.ReadStream(ctx, u.DB(), tenant, key.stream, 0, 0)
+	load := s.fold.Load
+	if u.Rebuilding() {
+		load = s.fold.FromStart
+	}
+	l, err := load(ctx, u.DB(), u.rt.deps.Registry.Decode, tenant, subject)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range recs {
-		e, err := u.rt.deps.Registry.Decode(r)
-		if err != nil {
-			return nil, err
-		}
-		st.State, st.Version = s.evolve(st.State, e), r.StreamVersion
+	if l.Ignored != nil {
+		u.rt.metrics.snapshots.WithLabelValues("ignored").Inc()
+		u.rt.log.InfoContext(ctx, "snapshot not used", "stream", key.stream, "reason", l.Ignored)
+	} else if l.Snapshot > 0 {
+		u.rt.metrics.snapshots.WithLabelValues("used").Inc()
+	}
+	st := &Stream[S]{
+		State: l.State, Version: l.Version, evolve: s.fold.Evolve, key: key, gen: u.gen, saved: l.Snapshot, size: l.Size,
 	}
 	s.bind(u, st)
 	s.cache.put(key, st)
@@ -222,6 +228,8 @@ func (s *Streams[S]) bind(u *Unit, st *Stream[S]) {
 	}
 	st.unit = u
 	u.AfterCommit(func() { st.unit = nil })
+	rt := u.rt
+	u.later = append(u.later, func() { s.snapshot(rt, st) })
 	u.OnRollback(func() { s.cache.drop(st.key) })
 }
 

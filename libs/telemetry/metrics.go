@@ -9,7 +9,7 @@ func Metrics() []Metric {
 	return []Metric{
 		HTTPRequest(),
 		EventsAppended(), EventsPublished(), CommitSeconds(), BatchStreams(), BatchRetries(),
-		Duplicates(), Gaps(), Overtaken(), Swept(), ForeignMessages(),
+		Duplicates(), Gaps(), Overtaken(), Swept(), ForeignMessages(), Snapshots(),
 		Parked(), Unparked(), ParkedDepth(),
 		RelayBacklog(), RelayNotified(), WatermarkAge(),
 		GroupLag(), GroupOffsetsLost(), GroupRestarts(),
@@ -21,6 +21,7 @@ const (
 	LabelService = "service" // name of the service, as in `agentos serve SERVICE`
 	LabelShard   = "shard"   // number of the partition
 	LabelKind    = "kind"    // kind of fault
+	LabelOutcome = "outcome" // what became of a snapshot: written, used, ignored
 )
 
 func perService(name string, t Type, help string, more ...string) Metric {
@@ -62,6 +63,11 @@ func BatchStreams() Metric {
 // BatchRetries counts batches that had to be handled again.
 func BatchRetries() Metric {
 	return perService("agentos_batch_retries_total", Counter, "batches handled again, by kind of fault", LabelKind)
+}
+
+// Snapshots counts states of long streams that were kept to be loaded from.
+func Snapshots() Metric {
+	return perService("agentos_snapshots_total", Counter, "snapshots of streams: written, used at a load, ignored because they did not fit", LabelOutcome)
 }
 
 // Duplicates counts what was delivered twice.

@@ -110,9 +110,10 @@ func (s *Service) Definition() service.Definition {
 		Consumes:   []events.Family{events.Agent, events.Context, events.LLM, events.Tool, events.Learning},
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
+		Fold:       handle.Fold(),
 		Pace:       pace,
 		Raw:        true, // the log keeps bytes, whatever they say
-		Rebuild:    service.Rebuild{Primary: "its log is a primary record, whose order and signed heads nothing else holds"},
+		Rebuild:    service.Rebuild{Primary: "its log is a primary record, whose order and signed heads nothing else holds; `agentos audit verify` compares it with the events"},
 		Routes: func(g *echo.Group) {
 			httpapi.Register(g, s.rt.DB(), s.key.VerifierKey(), s.Verify)
 		},

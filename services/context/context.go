@@ -28,7 +28,14 @@ type Service struct {
 
 // New makes the service; Bind must follow.
 func New() *Service {
-	return &Service{streams: service.NewStreams(events.Context, core.Evolve)}
+	return &Service{streams: Fold().Streams()}
+}
+
+// Fold is how address spaces are made of their streams.
+func Fold() service.Fold[core.State] {
+	return service.Fold[core.State]{
+		Family: events.Context, Evolve: core.Evolve, Codec: core.Codec, Encode: core.Encode, Decode: core.Decode,
+	}
 }
 
 // Bind ties the service to its runtime.
@@ -40,6 +47,7 @@ func (s *Service) Definition() service.Definition {
 		Name: "context", Family: events.Context,
 		Consumes: []events.Family{events.Agent, events.LLM, events.Tool},
 		Handle:   s.handle,
+		Fold:     Fold(),
 		After:    after,
 		Routes: func(g *echo.Group) {
 			contextapi.RegisterHandlers(g, httpapi.New(s.rt.DB(), s.rt.Decode, core.Evolve))

@@ -23,6 +23,7 @@ import (
 	"github.com/agentos-kernel/agentos/libs/service"
 	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/calls"
 	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/catalog"
+	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/core"
 	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/handle"
 	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/httpapi"
 	"github.com/agentos-kernel/agentos/services/llm-gateway/internal/toolset"
@@ -127,6 +128,9 @@ func (g *Gateway) Bind(rt *service.Runtime) {
 // in the event store.
 func Migrations() (fs.FS, error) { return embed.FS{}, nil }
 
+// Fold is how model calls are made of their streams.
+func Fold() service.Fold[core.State] { return handle.Fold() }
+
 // Definition is what the runtime runs.
 func (g *Gateway) Definition() service.Definition {
 	return service.Definition{
@@ -135,6 +139,7 @@ func (g *Gateway) Definition() service.Definition {
 		Handle: func(ctx context.Context, u *service.Unit, in *service.Input) error {
 			return g.handler.Handle(ctx, u, in)
 		},
+		Fold:     handle.Fold(),
 		Assigned: func(ctx context.Context, shards []int) error { return g.handler.Assigned(ctx, shards) },
 		Routes: func(group *echo.Group) {
 			llmgatewayapi.RegisterHandlers(group, httpapi.New(g.catalog.Models))

@@ -17,6 +17,7 @@ import (
 	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/pid"
 	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/services/scheduler/internal/core"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/handle"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/httpapi"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/runqueue"
@@ -90,6 +91,7 @@ func (s *Service) Definition() (service.Definition, error) {
 		Consumes:   []events.Family{events.Context, events.LLM, events.Tool},
 		Migrations: migrations,
 		Handle:     s.handler.Handle,
+		Fold:       handle.Fold(),
 		Assigned:   s.assigned,
 		Told: func(int) {
 			select {
@@ -107,6 +109,9 @@ func (s *Service) Definition() (service.Definition, error) {
 		},
 	}, err
 }
+
+// Fold is how processes are made of their streams.
+func Fold() service.Fold[core.State] { return handle.Fold() }
 
 // assigned fills the run queue from the process table.
 func (s *Service) assigned(ctx context.Context, shards []int) error {

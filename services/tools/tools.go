@@ -127,6 +127,7 @@ func (s *Service) Definition() service.Definition {
 		Name: Name, Family: events.Tool, Consumes: []events.Family{events.Agent, events.LLM},
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
+		Fold:       handle.Fold(),
 		Assigned:   s.handler.Assigned,
 		Rebuild:    service.Rebuild{Families: []events.Family{events.Agent}},
 		Routes: func(g *echo.Group) {
@@ -135,6 +136,9 @@ func (s *Service) Definition() service.Definition {
 		Background: []func(context.Context) error{s.handler.Loop(s.cfg.Grace), s.publish},
 	}
 }
+
+// Fold is how tool calls are made of their streams.
+func Fold() service.Fold[core.State] { return handle.Fold() }
 
 // publishAgain is the pause between two tries to publish the registry.
 const publishAgain = time.Second

@@ -34,14 +34,16 @@ func cliJSON[T any](t *testing.T, home string, args ...string) T {
 }
 
 type rebuilt struct {
-	Tables  []string `json:"tables"`
-	Events  int64    `json:"events"`
-	Rows    int64    `json:"rows"`
-	Differs string   `json:"differs"`
+	Tables    []string `json:"tables"`
+	Events    int64    `json:"events"`
+	Rows      int64    `json:"rows"`
+	Snapshots int64    `json:"snapshots"`
+	Differs   string   `json:"differs"`
 }
 
-// Services are killed in the middle of their work; what their read models are then is what the event
-// store makes of what they had handled, byte for byte; they are rebuilt, and the work goes on to its end.
+// Services are killed in the middle of their work; what their read models and snapshots are then is what
+// the event store makes of what they had handled, byte for byte; they are rebuilt, and the work goes on to
+// its end.
 func TestRebuildInTheMiddleOfWork(t *testing.T) { //nolint:paralleltest // it wants the machine for itself
 	s := kernel.Serve(t)
 	ran := kernel.CLI(t, s.Home, "rebuild", "learning")
@@ -49,7 +51,7 @@ func TestRebuildInTheMiddleOfWork(t *testing.T) { //nolint:paralleltest // it wa
 		t.Errorf("rebuild beside the live service: %+v", ran)
 	}
 	work := kernel.StartDrive(t, s.Client, "rebuild", 6, 2*time.Minute)
-	victims := []string{"scheduler", "tools", "learning"}
+	victims := []string{"scheduler", "context", "llm-gateway", "tools", "learning"}
 	for round := range 3 {
 		time.Sleep(700 * time.Millisecond)
 		for _, v := range victims {
@@ -57,7 +59,7 @@ func TestRebuildInTheMiddleOfWork(t *testing.T) { //nolint:paralleltest // it wa
 		}
 		for _, v := range victims {
 			r := verify(t, s.Home, v)
-			t.Logf("round %d: %s: %d events make the same %d rows of %v", round, v, r.Events, r.Rows, r.Tables)
+			t.Logf("round %d: %s: %d events make the same %d rows of %v, %d snapshots", round, v, r.Events, r.Rows, r.Tables, r.Snapshots)
 			cliJSON[rebuilt](t, s.Home, "rebuild", v)
 			verify(t, s.Home, v)
 		}
@@ -70,14 +72,19 @@ func TestRebuildInTheMiddleOfWork(t *testing.T) { //nolint:paralleltest // it wa
 	}
 	work.Check(t, s.Client)
 	eventVerbs(t, s.Home)
-	for _, v := range slices.Concat(victims, []string{"context", "llm-gateway"}) {
+	snapshots := int64(0)
+	for _, v := range victims {
 		if err := s.Procs[v].Stop(20 * time.Second); err != nil {
 			t.Errorf("stop %s: %v", v, err)
 		}
 		r := verify(t, s.Home, v)
-		t.Logf("at the end: %s: %d events, %d rows of %v", v, r.Events, r.Rows, r.Tables)
+		snapshots += r.Snapshots
+		t.Logf("at the end: %s: %d events, %d rows of %v, %d snapshots", v, r.Events, r.Rows, r.Tables, r.Snapshots)
 	}
-	if ran := kernel.CLI(t, s.Home, "rebuild", "audit"); ran.Code != fault.Denied.ExitCode() {
+	if snapshots == 0 {
+		t.Error("no stream had a snapshot to verify")
+	}
+	if ran := kernel.CLI(t, s.Home, "rebuild", "audit"); ran.Code != fault.Denied.ExitCode() || !strings.Contains(ran.ErrOut, "primary record") {
 		t.Errorf("rebuild of the audit log: %+v", ran)
 	}
 }

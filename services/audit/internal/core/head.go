@@ -8,6 +8,10 @@ import (
 // Subject is the subject of the audit service's only stream.
 const Subject = "log"
 
+// Codec is the version of State as JSON, of which snapshots are made: raise it when State changes, or
+// what Evolve makes of a fact. A test names the change.
+const Codec = 1
+
 // State is the fold of the stream "audit/log": how far the heads announced reach.
 type State struct{ Size int64 }
 

@@ -26,7 +26,7 @@ type Handler struct {
 // New makes a handler; changed must not block.
 func New(changed func()) *Handler {
 	return &Handler{
-		streams: service.NewStreams(events.Audit, core.Evolve),
+		streams: Fold().Streams(),
 		changed: changed,
 		batches: map[*service.Unit]*store.Batch{},
 	}

@@ -4,6 +4,10 @@ package core
 
 import "github.com/agentos-kernel/agentos/events/llm"
 
+// Codec is the version of State as JSON, of which snapshots are made: raise it when State changes, or
+// what Evolve makes of a fact. A test names the change.
+const Codec = 1
+
 // State is what the gateway knows of the model calls of one process. The zero State is a process that
 // never called.
 type State struct {

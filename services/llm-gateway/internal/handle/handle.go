@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
 	agentctx "github.com/agentos-kernel/agentos/events/context"
 	"github.com/agentos-kernel/agentos/libs/effect"
@@ -40,7 +39,7 @@ type Handler struct {
 
 // New makes a handler.
 func New(deps Deps) *Handler {
-	return &Handler{Deps: deps, streams: service.NewStreams(events.LLM, core.Evolve)}
+	return &Handler{Deps: deps, streams: Fold().Streams()}
 }
 
 // Handle handles one input. Facts it has no use for only advance the position.

@@ -35,6 +35,10 @@ func Transitions() map[Status][]Status {
 	}
 }
 
+// Codec is the version of State as JSON, of which snapshots are made: raise it when State changes, or
+// what Evolve makes of a fact. A test names the change.
+const Codec = 1
+
 // State is the fold of one process's stream. The zero State is a process that does not exist.
 type State struct {
 	Spawn  agent.Spawned

@@ -30,7 +30,7 @@ type Handler struct {
 // New makes a handler. shard gives the shard of a pid.
 func New(queue *runqueue.Queue, shard func(subject string) int, decode func(events.Record) (events.Event, error)) *Handler {
 	return &Handler{
-		streams: service.NewStreams(events.Agent, core.Evolve), queue: queue, shard: shard, decode: decode, folds: map[string]fold{},
+		streams: Fold().Streams(), queue: queue, shard: shard, decode: decode, folds: map[string]fold{},
 	}
 }
 

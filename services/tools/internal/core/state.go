@@ -28,6 +28,10 @@ type Call struct {
 	Hash      string // of the tool message the call ended in; "" before
 }
 
+// Codec is the version of State as JSON, of which snapshots are made: raise it when State changes, or
+// what Evolve makes of a fact. A test names the change.
+const Codec = 1
+
 // State is the fold of a process's tool stream. It keeps the calls of the newest step, and older ones
 // only as long as they have not ended: a process of any length has a state of a few calls. For the
 // registry's stream it is the newest registry. The zero State is that of an empty stream.

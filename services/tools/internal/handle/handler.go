@@ -8,7 +8,6 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
 	"github.com/agentos-kernel/agentos/events/llm"
 	toolevent "github.com/agentos-kernel/agentos/events/tool"
@@ -54,7 +53,7 @@ type reply struct {
 func New(cfg Config) *Handler {
 	h := &Handler{
 		cfg:       cfg,
-		streams:   service.NewStreams(events.Tool, core.Evolve),
+		streams:   Fold().Streams(),
 		processes: store.NewProcesses(),
 		replies:   store.NewCache[store.Key, reply](repliesCached),
 		jobs:      jobs{waiting: map[jobKey]job{}},
