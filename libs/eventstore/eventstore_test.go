@@ -152,6 +152,8 @@ func TestASessionBeginsWithItsRolesSettings(t *testing.T) {
 	db := store(t)
 	for name, want := range map[string]string{
 		"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "idle_in_transaction_session_timeout": "1min",
+		// On a socket file, as here, Postgres shows these as unset.
+		"tcp_user_timeout": "0", "tcp_keepalives_idle": "0", "tcp_keepalives_interval": "0", "tcp_keepalives_count": "0",
 	} {
 		var got, source string
 		err := db.QueryRow(t.Context(), "SELECT current_setting(name), source FROM pg_settings WHERE name = $1", name).Scan(&got, &source)

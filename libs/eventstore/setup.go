@@ -99,6 +99,12 @@ func roleSettings() []string {
 		"enable_seqscan = off",
 		"plan_cache_mode = force_generic_plan",
 		"idle_in_transaction_session_timeout = '60s'",
+		// A replica whose network is gone is noticed after 10 s here as it notices it there (libs/dial), and
+		// its locks are free.
+		"tcp_user_timeout = '10s'",
+		"tcp_keepalives_idle = 5",
+		"tcp_keepalives_interval = 1",
+		"tcp_keepalives_count = 5",
 	}
 }
 
