@@ -41,7 +41,7 @@ func runServe(ctx context.Context, out, errOut io.Writer, name string, f serveFl
 		if f.HTTP == "" {
 			f.HTTP = httpserver.DefaultAddr
 		}
-		return stack.RunEdge(ctx, f.HTTP, f.Upstreams, func(url string) error { return announceService(out, name, url, f.JSON) })
+		return stack.RunEdge(ctx, f.HTTP, f.GraceTime, f.Upstreams, func(url string) error { return announceService(out, name, url, f.JSON) })
 	}
 	infra, err := findInfra(home, f.Partitions)
 	if err != nil {

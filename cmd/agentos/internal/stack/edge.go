@@ -34,7 +34,7 @@ type route struct {
 
 // Edge gives the services, each at its own address, one address: it sends each request to the service
 // whose tag the route carries in api/openapi.yaml. Paths of no service, such as /readyz, go to the
-// scheduler.
+// scheduler; /healthz is its own: a scheduler that is away is no reason to restart the edge.
 func Edge(upstreams map[string]string) (http.Handler, error) {
 	const op = "stack.edge"
 	doc, err := openapi3.NewLoader().LoadFromData(api.Spec())
@@ -72,6 +72,11 @@ func Edge(upstreams map[string]string) (http.Handler, error) {
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"status":"ok"}`)) // the client has gone
+			return
+		}
 		segments := strings.Split(r.URL.Path, "/")
 		for _, rt := range routes {
 			if rt.matches(segments) {
@@ -95,8 +100,8 @@ func (r route) matches(segments []string) bool {
 	return true
 }
 
-// RunEdge serves the edge until ctx ends.
-func RunEdge(ctx context.Context, addr string, upstreams map[string]string, onReady func(url string) error) error {
+// RunEdge serves the edge until ctx ends; what runs then has the grace time, and is cut after it.
+func RunEdge(ctx context.Context, addr string, grace time.Duration, upstreams map[string]string, onReady func(url string) error) error {
 	h, err := Edge(upstreams)
 	if err != nil {
 		return err
@@ -110,14 +115,17 @@ func RunEdge(ctx context.Context, addr string, upstreams map[string]string, onRe
 	if err := onReady("http://" + l.Addr().String()); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	stopped := context.AfterFunc(ctx, func() {
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = srv.Shutdown(limit) // what is open after the limit is cut when the process ends
-	})
-	defer stopped()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fault.Wrap(fault.Internal, "stack.edge", "the edge stopped by itself", err)
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := srv.Shutdown(limit); err != nil {
+		return srv.Close() // streams of events are open as long as their processes live
 	}
 	return nil
 }
