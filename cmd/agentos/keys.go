@@ -12,12 +12,16 @@ import (
 )
 
 func keysCommand(a *app) *cobra.Command {
+	var from string
 	cmd := &cobra.Command{
 		Use:   "keys",
 		Short: "Make the passwords and keys of an installation in the data folder",
 		Long: `Make what is missing in the data folder of the API key (api.key), the key the audit log is signed
 with (audit.key), the passwords of the services' database roles (roles.json) and a password for the
 database (database.password). What is there is kept. Services that run apart share the folder.
+
+With --from nothing is made: api.key, audit.key and roles.json are taken from a folder, such as a
+mounted secret, in place of what is there.
 
 "agentos up" does this by itself.`,
 		Args: cobra.NoArgs,
@@ -26,7 +30,7 @@ database (database.password). What is there is kept. Services that run apart sha
 			if err != nil {
 				return err
 			}
-			files, err := stack.MakeKeys(home)
+			files, err := takeOrMake(from, home)
 			if err != nil {
 				return err
 			}
@@ -36,8 +40,16 @@ database (database.password). What is there is kept. Services that run apart sha
 			return writef(cmd.OutOrStdout(), "%s\n", strings.Join(files, "\n"))
 		}),
 	}
+	cmd.Flags().StringVar(&from, "from", "", "take the keys from this folder")
 	cmd.AddCommand(keysAPICommand(a))
 	return cmd
+}
+
+func takeOrMake(from, home string) ([]string, error) {
+	if from != "" {
+		return stack.TakeKeys(from, home)
+	}
+	return stack.MakeKeys(home)
 }
 
 func keysAPICommand(a *app) *cobra.Command {
