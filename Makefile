@@ -87,6 +87,10 @@ chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=n
 kafka: build ## the main job on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker
 	@AGENTOS_TEST_KAFKA=1 go test -count=1 -timeout 15m -v ./tests/kafka
 
+.PHONY: kubernetes
+kubernetes: ## render the Kubernetes manifests and check them as an API server would
+	@cd deploy/kubernetes/check && go vet ./... && go test -count=1 ./... && go run . ../overlays/*
+
 .PHONY: bench
 bench: build ## measure the figures the README quotes
 	go run ./bench all
