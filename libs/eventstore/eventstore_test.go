@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/eventstore/eventstoretest"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/testkit"
 )
@@ -45,13 +45,6 @@ func store(t *testing.T) *pgxpool.Pool {
 	return pool
 }
 
-func record(data string) events.Record {
-	return events.Record{
-		ID: uuid.Must(uuid.NewV7()).String(), Kind: "agent.spawned", SchemaVersion: 1, Time: time.Now(),
-		Correlation: "c", Data: []byte(data),
-	}
-}
-
 func appendTo(ctx context.Context, db *pgxpool.Pool, appends ...eventstore.Append) error {
 	var b eventstore.Batch
 	for _, a := range appends {
@@ -62,65 +55,46 @@ func appendTo(ctx context.Context, db *pgxpool.Pool, appends ...eventstore.Appen
 	return eventstore.Classify("test", db.SendBatch(ctx, p).Close())
 }
 
+// one stages n events for a stream of the default tenant.
 func one(stream string, expected int64, n int) eventstore.Append {
-	a := eventstore.Append{Tenant: "default", Stream: stream, Expected: expected}
-	for i := range n {
-		a.Records = append(a.Records, record(fmt.Sprintf(`{"n":%d}`, i)))
-	}
-	return a
+	return eventstoretest.On(stream, expected, n)
 }
 
-// TestExpectedVersions runs over both ways an append takes: one event, and several.
-func TestExpectedVersions(t *testing.T) {
+// postgres is the store as the suite sees it.
+type postgres struct{ db *pgxpool.Pool }
+
+func (p postgres) Append(ctx context.Context, appends ...eventstore.Append) error {
+	return appendTo(ctx, p.db, appends...)
+}
+
+func (p postgres) ReadStream(ctx context.Context, tenant, stream string, after int64, limit int) ([]events.Record, error) {
+	return eventstore.ReadStream(ctx, p.db, tenant, stream, after, limit)
+}
+
+func (p postgres) ReadSubject(ctx context.Context, tenant string, streams []string, after, upTo int64, limit int) ([]events.Record, error) {
+	return eventstore.ReadSubject(ctx, p.db, tenant, streams, after, upTo, limit)
+}
+
+func (p postgres) ReadAll(ctx context.Context, after, upTo int64, limit int) ([]events.Record, error) {
+	return eventstore.ReadAll(ctx, p.db, after, upTo, limit)
+}
+
+func TestPostgres(t *testing.T) {
 	t.Parallel()
-	db := store(t)
-	for _, n := range []int{1, 2} {
-		stream := func(name string) string { return fmt.Sprintf("agent/%s%d", name, n) }
-		steps := []struct {
-			name     string
-			stream   string
-			expected int64
-			conflict bool
-		}{
-			{"new must not exist", "a", 0, false},
-			{"exists already", "a", 0, true},
-			{"exact", "a", int64(n), false},
-			{"stale", "a", int64(n), true},
-			{"ahead", "a", 9, true},
-			{"any", "a", eventstore.AnyVersion, false},
-			{"any, new", "b", eventstore.AnyVersion, false},
-			{"exact, missing", "c", 1, true},
-		}
-		for _, s := range steps {
-			err := appendTo(t.Context(), db, one(stream(s.stream), s.expected, n))
-			if s.conflict != fault.Is(err, fault.Conflict) || (err != nil && !s.conflict) {
-				t.Fatalf("%d events, %s: err = %v, want conflict %v", n, s.name, err, s.conflict)
-			}
-		}
-		recs, err := eventstore.ReadStream(t.Context(), db, "default", stream("a"), 0, 0)
-		if err != nil || len(recs) != 3*n {
-			t.Fatalf("%d records, err %v, want %d", len(recs), err, 3*n)
-		}
-		for i, r := range recs {
-			if r.StreamVersion != int64(i+1) || (i > 0 && r.Position <= recs[i-1].Position) {
-				t.Fatalf("record %d: version %d position %d", i, r.StreamVersion, r.Position)
-			}
-		}
-	}
+	eventstoretest.Run(t, func(t *testing.T) eventstoretest.Store {
+		t.Helper()
+		return postgres{store(t)}
+	})
 }
 
-func TestABatchIsAllOrNothing(t *testing.T) {
+func TestARefusedBatchLeavesNoOutboxRow(t *testing.T) {
 	t.Parallel()
 	db := store(t)
 	if err := appendTo(t.Context(), db, one("agent/a", 0, 1)); err != nil {
 		t.Fatal(err)
 	}
-	err := appendTo(t.Context(), db, one("agent/b", 0, 1), one("agent/a", 0, 1))
-	if !fault.Is(err, fault.Conflict) {
+	if err := appendTo(t.Context(), db, one("agent/b", 0, 1), one("agent/a", 0, 1)); !fault.Is(err, fault.Conflict) {
 		t.Fatalf("err = %v, want a conflict", err)
-	}
-	if recs, _ := eventstore.ReadStream(t.Context(), db, "default", "agent/b", 0, 0); len(recs) != 0 {
-		t.Fatal("half of the batch was kept")
 	}
 	var outbox int
 	if err := db.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&outbox); err != nil || outbox != 1 {
@@ -128,22 +102,63 @@ func TestABatchIsAllOrNothing(t *testing.T) {
 	}
 }
 
-func TestTenantsDoNotSeeEachOther(t *testing.T) {
+// TestASubjectIsReadByItsStreams: what a read of one process costs must not depend on how many others
+// there are, nor on how much of its own was read before.
+func TestASubjectIsReadByItsStreams(t *testing.T) {
 	t.Parallel()
 	db := store(t)
-	a := one("agent/a", 0, 1)
-	a.Tenant = "A"
-	if err := appendTo(t.Context(), db, a); err != nil {
+	var others []eventstore.Append
+	for i := range 200 {
+		others = append(others, one(fmt.Sprintf("agent/o%d", i), 0, 25))
+	}
+	if err := appendTo(t.Context(), db, one("agent/mine", 0, 300)); err != nil {
 		t.Fatal(err)
 	}
-	if recs, _ := eventstore.ReadStream(t.Context(), db, "B", "agent/a", 0, 0); len(recs) != 0 {
-		t.Fatal("tenant B read tenant A's stream")
+	if err := appendTo(t.Context(), db, others...); err != nil {
+		t.Fatal(err)
 	}
-	b := one("agent/a", 0, 1)
-	b.Tenant = "B"
-	if err := appendTo(t.Context(), db, b); err != nil {
-		t.Fatalf("tenant B cannot use the same subject: %v", err)
+	if err := appendTo(t.Context(), db, one("agent/mine", 300, 300)); err != nil {
+		t.Fatal(err)
 	}
+	whole, err := eventstore.ReadSubject(t.Context(), db, "default", []string{"agent/mine"}, 0, 1<<62, 1000)
+	if err != nil || len(whole) != 600 {
+		t.Fatalf("%d records, err %v, want 600", len(whole), err)
+	}
+	for _, from := range []int{0, 299, 590} {
+		n := rowsRead(t, db, func(q eventstore.Querier) {
+			recs, err := eventstore.ReadSubject(t.Context(), q, "default", []string{"agent/mine", "llm/mine"}, whole[from].Position, 1<<62, 20)
+			if err != nil || len(recs) == 0 || recs[0].StreamVersion != whole[from].StreamVersion+1 {
+				t.Fatalf("%d records, err %v", len(recs), err)
+			}
+		})
+		if n > 60 {
+			t.Errorf("from version %d: 20 records cost %d rows, want no more than 60", from+1, n)
+		}
+	}
+}
+
+// rowsRead is how many rows of the table of events the readings of f took, from the heap or an index.
+func rowsRead(t *testing.T, db *pgxpool.Pool, f func(q eventstore.Querier)) (n int64) {
+	t.Helper()
+	const counted = `SELECT coalesce(sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid)), 0)::bigint
+		FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace
+		WHERE s.nspname = 'eventstore' AND c.relname LIKE 'events%'`
+	err := pgx.BeginFunc(t.Context(), db, func(tx pgx.Tx) error {
+		var before int64
+		if err := tx.QueryRow(t.Context(), counted).Scan(&before); err != nil {
+			return err
+		}
+		f(tx)
+		if err := tx.QueryRow(t.Context(), counted).Scan(&n); err != nil {
+			return err
+		}
+		n -= before
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestASessionBeginsWithItsRolesSettings: they come with the login, not with a Postgres we have configured.

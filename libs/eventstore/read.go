@@ -67,15 +67,22 @@ func Last(ctx context.Context, q Querier, tenant, stream, kind string) (*events.
 }
 
 // ReadSubject is the records of several streams of one tenant with after < position <= upTo, by
-// position.
+// position, at most limit.
+//
+// It is written so that there is one way to run it: by stream and version. By position, which Postgres may
+// choose as well, it would read what all other processes did since. Inside a stream positions grow with
+// versions, so the first records of each stream are enough to find the first of all.
 func ReadSubject(ctx context.Context, q Querier, tenant string, streams []string, after, upTo int64, limit int) ([]events.Record, error) {
-	return collect(ctx, q, "eventstore.read_subject", selectRecord+
-		`WHERE tenant = $1 AND stream = ANY($2) AND pos > $3 AND pos <= $4 ORDER BY pos LIMIT $5`,
-		tenant, streams, after, upTo, limit)
+	return collect(ctx, q, "eventstore.read_subject", `SELECT e.pos, e.tenant, e.stream, e.version, e.event_id::text, e.kind,
+		e.schema_version, e.time, e.correlation, e.causation, e.traceparent, e.data
+		FROM unnest($2::text[]) AS s (stream) CROSS JOIN LATERAL (SELECT * FROM eventstore.events AS x
+			WHERE x.tenant = $1 AND x.stream = s.stream AND x.version > eventstore.version_at($1, s.stream, $3)
+			ORDER BY x.version LIMIT $5 OFFSET 0) AS e
+		WHERE e.pos <= $4 ORDER BY e.pos LIMIT $5`, tenant, streams, after, upTo, limit)
 }
 
-// ReadAll is the records of all streams with after < position <= upTo, by position. To see every event
-// exactly once upTo must come from a [Watermark].
+// ReadAll is the records of all streams with after < position <= upTo, by position, at most limit. To see
+// every event exactly once upTo must come from a [Watermark].
 func ReadAll(ctx context.Context, q Querier, after, upTo int64, limit int) ([]events.Record, error) {
 	return collect(ctx, q, "eventstore.read_all", selectRecord+
 		`WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT $3`, after, upTo, limit)

@@ -54,6 +54,30 @@ BEGIN
   END IF;
 END $$;
 
+-- version_at() is the version a stream had when a position had been reached: how many of its events lie at
+-- or below it. Inside a stream positions grow with versions, so halving finds it in a few lookups.
+CREATE OR REPLACE FUNCTION eventstore.version_at(of_tenant text, of_stream text, at bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = eventstore, pg_temp AS $$
+DECLARE
+  lo bigint := 0;
+  hi bigint;
+  mid bigint;
+BEGIN
+  IF at <= 0 THEN
+    RETURN 0;
+  END IF;
+  SELECT s.version INTO hi FROM streams AS s WHERE s.tenant = of_tenant AND s.stream = of_stream;
+  WHILE lo < hi LOOP
+    mid := (lo + hi + 1) / 2;
+    IF (SELECT e.pos FROM events AS e WHERE e.tenant = of_tenant AND e.stream = of_stream AND e.version = mid) <= at THEN
+      lo := mid;
+    ELSE
+      hi := mid - 1;
+    END IF;
+  END LOOP;
+  RETURN lo;
+END $$;
+
 -- caller_family() is the family the calling role may write. A role taken on by SET ROLE counts before
 -- the one that logged in; inside SECURITY DEFINER current_user would be the owner.
 CREATE OR REPLACE FUNCTION eventstore.caller_family() RETURNS text
