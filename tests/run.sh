@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Runs go test, then says what was skipped and what was slow. Usage: tests/run.sh [go test flags] packages
+# Runs go test and says what ends as it ends, then what failed, what was skipped and why, and what was slow.
+# Usage: tests/run.sh [-logs] [go test flags] packages; -logs also prints what tests log: their figures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-status=0
-go test -json "$@" >"$log" || status=$?
-go run ./tests/report <"$log" || status=$?
-exit "$status"
+logs=
+if [ "${1:-}" = -logs ]; then
+  logs=-logs
+  shift
+fi
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+go build -o "$report" ./tests/report
+go test -json "$@" | "$report" $logs

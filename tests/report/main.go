@@ -1,10 +1,12 @@
-// Command report reads the output of go test -json and prints what a person wants to know: failures with
-// their output, skips with their reasons, the slowest tests, and the counts.
+// Command report reads the output of go test -json while the tests run and prints what a person wants to
+// know: each package as it ends, failures with their output, skips with their reasons, the slowest tests,
+// and the counts. With -logs it also prints what tests logged, as each of them ends: their figures.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -35,7 +37,9 @@ func main() {
 }
 
 func run() error {
-	output := map[string][]string{}
+	logs := flag.Bool("logs", false, "print what tests logged as each of them ends")
+	flag.Parse()
+	output, blamed := map[string][]string{}, map[string]bool{}
 	var passed, failed, skipped []result
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 16<<20)
@@ -52,11 +56,21 @@ func run() error {
 		case "output":
 			output[name] = append(output[name], e.Output)
 		case "pass":
-			if e.Test != "" {
-				passed = append(passed, result{name, e.Elapsed})
+			if e.Test == "" {
+				fmt.Printf("ok   %6.1f s  %s\n", e.Elapsed, strings.TrimSuffix(name, "."))
+				continue
 			}
+			passed = append(passed, result{name, e.Elapsed})
+			if *logs {
+				said(name, output[name])
+			}
+			delete(output, name)
 		case "fail":
-			failed = append(failed, result{name, e.Elapsed})
+			fmt.Printf("FAIL %6.1f s  %s\n", e.Elapsed, strings.TrimSuffix(name, "."))
+			if e.Test != "" || !blamed[e.Package] { // a package without a failed test did not build, or panicked
+				failed = append(failed, result{name, e.Elapsed})
+			}
+			blamed[e.Package] = true
 		case "skip":
 			if e.Test != "" {
 				skipped = append(skipped, result{name, e.Elapsed})
@@ -78,12 +92,27 @@ func run() error {
 	return in.Err()
 }
 
+// said prints what a test logged, if it did.
+func said(name string, lines []string) {
+	if lines = spoken(lines); len(lines) > 0 {
+		fmt.Printf("     %s\n         %s\n", name, strings.Join(lines, "\n         "))
+	}
+}
+
 func reason(lines []string) string {
+	if lines = spoken(lines); len(lines) > 0 {
+		return lines[0]
+	}
+	return "no reason given"
+}
+
+// spoken are the lines of a test that are its own and not go test's.
+func spoken(lines []string) (own []string) {
 	for _, l := range lines {
 		l = strings.TrimSpace(l)
 		if l != "" && !strings.HasPrefix(l, "===") && !strings.HasPrefix(l, "---") {
-			return l
+			own = append(own, l)
 		}
 	}
-	return "no reason given"
+	return own
 }
