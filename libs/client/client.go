@@ -26,6 +26,9 @@ import (
 // FixStart is what to do about a kernel that does not run.
 const FixStart = "start the kernel: agentos up"
 
+// maxQuiet is three signs of life that did not come.
+const maxQuiet = 45 * time.Second
+
 // maxAnswer bounds what is read of one answer, in bytes.
 const maxAnswer = 256 << 20
 
@@ -37,13 +40,17 @@ type Config struct {
 	Key string
 	// Transport carries the requests. Default: one of the client's own.
 	Transport http.RoundTripper
+	// Silence is how long a stream of events may bring nothing, not even the sign of life that the kernel sends
+	// every 15 s, before it is taken for dead and opened anew. Default 45 s.
+	Silence time.Duration
 }
 
 // Client is safe for concurrent use.
 type Client struct {
-	rest  *rest.Client
-	url   string
-	pause func(ctx context.Context, d time.Duration) error // waits before a repetition
+	rest    *rest.Client
+	url     string
+	silence time.Duration
+	pause   func(ctx context.Context, d time.Duration) error // waits before a repetition
 }
 
 // New makes a client; it does not connect yet.
@@ -60,7 +67,10 @@ func New(cfg Config) (*Client, error) {
 			MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 5 * time.Second,
 		}
 	}
-	c := &Client{url: strings.TrimSuffix(cfg.URL, "/"), pause: pause}
+	if cfg.Silence == 0 {
+		cfg.Silence = maxQuiet
+	}
+	c := &Client{url: strings.TrimSuffix(cfg.URL, "/"), silence: cfg.Silence, pause: pause}
 	c.rest = &rest.Client{
 		Server: c.url + "/",
 		Client: &retrier{http: &http.Client{Transport: cfg.Transport}, pause: c.pause},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -123,6 +124,20 @@ func TestGivingUpIsCanceled(t *testing.T) {
 }
 
 // TestPostIsRepeatedWithItsKey: the first try is cut off, the second refused for now, the third taken.
+// A server that does not answer in time is away; it is not the caller who has given up.
+func TestASlowServerIsUnavailable(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(srv.Close)
+	c, err := client.New(client.Config{URL: srv.URL, Transport: &http.Transport{ResponseHeaderTimeout: 20 * time.Millisecond, DisableKeepAlives: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Agent(t.Context(), pid); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestPostIsRepeatedWithItsKey(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -3,9 +3,11 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/agentos-kernel/agentos/api"
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -87,6 +89,11 @@ func (f *follower) run(ctx context.Context) error {
 // connect reads one connection to its end.
 func (f *follower) connect(ctx context.Context) error {
 	const op = "client.follow"
+	// A connection whose other end is gone without a word would stay for ever.
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	quiet := time.AfterFunc(f.client.silence, func() { giveUp(errQuiet) })
+	defer quiet.Stop()
 	params := api.ListEventsParams{After: &f.after, Deltas: &f.deltas}
 	if f.lastID != "" {
 		params.LastEventID = &f.lastID
@@ -96,7 +103,7 @@ func (f *follower) connect(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return f.client.unreachable(op, err)
+		return f.broken(ctx, op, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
@@ -105,11 +112,33 @@ func (f *follower) connect(ctx context.Context) error {
 		return f.client.refused(op, res, raw)
 	}
 	f.contact = true
-	if err := readFrames(res.Body, f.take); err != nil {
-		return f.client.unreachable(op, err)
+	alive := readFunc(func(b []byte) (int, error) {
+		n, err := res.Body.Read(b)
+		quiet.Reset(f.client.silence)
+		return n, err //nolint:wrapcheck // a reader hands io.EOF on as it is
+	})
+	if err := readFrames(alive, f.take); err != nil {
+		return f.broken(ctx, op, err)
 	}
 	return nil
 }
+
+var errQuiet = errors.New("the stream has brought nothing for too long")
+
+// broken says why a connection ended: what was silent for too long is worth another try.
+func (f *follower) broken(ctx context.Context, op string, err error) error {
+	if errors.Is(context.Cause(ctx), errQuiet) {
+		return fault.Wrap(fault.Unavailable, op, "the connection to "+f.client.url+" is silent", errQuiet).
+			WithFix("check that the kernel is well: agentos doctor")
+	}
+	return f.client.unreachable(op, err)
+}
+
+// readFunc is a function as an io.Reader.
+type readFunc func(b []byte) (int, error)
+
+// Read implements io.Reader.
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
 
 // take hands one message on, unless it was seen on the connection before.
 func (f *follower) take(in frame) error {

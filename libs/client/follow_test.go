@@ -3,12 +3,15 @@ package client_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -74,6 +77,32 @@ func follow(t *testing.T, s *script, after int64) ([]string, error) {
 		return nil
 	})
 	return got, err
+}
+
+// A connection that has become silent, as behind a network that is gone, is left for another one.
+func TestFollowLeavesASilentConnection(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if asked.Add(1) == 1 {
+			_, _ = io.WriteString(w, fact(1, "agent.spawned"))
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, fact(2, "agent.completed"))
+	}))
+	t.Cleanup(srv.Close)
+	c, err := client.New(client.Config{URL: srv.URL, Silence: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	err = c.Follow(t.Context(), pid, 0, false, func(m client.Message) error { got = append(got, m.Event.Position); return nil })
+	if d := cmp.Diff([]int64{1, 2}, got); err != nil || d != "" {
+		t.Errorf("%v %s", err, d)
+	}
 }
 
 func TestFollowGoesOnAfterLostConnections(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/agentos-kernel/agentos/libs/fault"
 )
 
 // Repetition of one request: three more tries within about a second, longer only when the server asks.
@@ -33,7 +35,7 @@ func (r *retrier) Do(req *http.Request) (*http.Response, error) {
 		res, err := r.http.Do(req) //nolint:gosec // the address is the one the user gave
 		if try == maxTries || !worthRepeating(req, res, err) {
 			if err != nil {
-				return nil, fmt.Errorf("send request: %w", err)
+				return nil, sendError(req, err)
 			}
 			return res, nil
 		}
@@ -51,6 +53,17 @@ func (r *retrier) Do(req *http.Request) (*http.Response, error) {
 		}
 		wait = min(2*wait, maxWait)
 	}
+}
+
+// sendError tells a server that did not answer in time from a caller who has given up: both say that a
+// deadline is over.
+func sendError(req *http.Request, err error) error {
+	var timeout interface{ Timeout() bool }
+	if req.Context().Err() == nil && errors.As(err, &timeout) && timeout.Timeout() {
+		return fault.Wrap(fault.Unavailable, "client.send", "the kernel did not answer in time", err).
+			WithFix("try again, and look whether the kernel is well: agentos doctor")
+	}
+	return fmt.Errorf("send request: %w", err)
 }
 
 func worthRepeating(req *http.Request, res *http.Response, err error) bool {
