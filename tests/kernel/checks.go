@@ -21,7 +21,7 @@ import (
 func Once(t testing.TB, c *client.Client, pid string) {
 	t.Helper()
 	ends, versions, ended := map[string]int{}, map[string]int64{}, 0
-	for _, e := range Events(t, c, pid) {
+	for _, e := range eventsToTheEnd(t, c, pid) {
 		if e.StreamVersion != versions[e.Stream]+1 {
 			t.Errorf("%s: version %d follows %d", e.Stream, e.StreamVersion, versions[e.Stream])
 		}
@@ -42,6 +42,20 @@ func Once(t testing.TB, c *client.Client, pid string) {
 	}
 	if ended != 1 {
 		t.Errorf("%s ended %d times", pid, ended)
+	}
+}
+
+// eventsToTheEnd waits until the end of an ended process is among its events: the list lags behind its state.
+func eventsToTheEnd(t testing.TB, c *client.Client, pid string) []api.Event {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		evs := Events(t, c, pid)
+		ended := slices.ContainsFunc(evs, func(e api.Event) bool {
+			return e.Kind == "agent.completed" || e.Kind == "agent.failed" || e.Kind == "agent.terminated"
+		})
+		if ended || time.Now().After(deadline) {
+			return evs
+		}
 	}
 }
 

@@ -105,7 +105,12 @@ func Bin(t testing.TB) string {
 // Start runs the binary with the given arguments and AGENTOS_HOME, and does not wait.
 func Start(t testing.TB, home, name string, env []string, args ...string) *Process {
 	t.Helper()
-	bin := Bin(t)
+	return StartBinary(t, Bin(t), home, name, env, args...)
+}
+
+// StartBinary is Start for another version of the binary.
+func StartBinary(t testing.TB, bin, home, name string, env []string, args ...string) *Process {
+	t.Helper()
 	log, err := os.OpenFile(filepath.Join(home, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -172,12 +177,17 @@ func (p *Process) Stop(limit time.Duration) error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
+	return p.Wait(limit)
+}
+
+// Wait waits for the end of the process and says how it ended; what takes longer is killed.
+func (p *Process) Wait(limit time.Duration) error {
 	select {
 	case <-p.done:
 		return p.err
 	case <-time.After(limit):
 		p.Kill()
-		return fmt.Errorf("%s did not stop within %s", p.Name, limit)
+		return fmt.Errorf("%s did not end within %s", p.Name, limit)
 	}
 }
 

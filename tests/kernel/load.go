@@ -102,6 +102,13 @@ func (l *Load) Done() int {
 	return l.report.Completed
 }
 
+// Begun is how many conversations have been begun.
+func (l *Load) Begun() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
 // Stop begins no more conversations; those under way go on to their end.
 func (l *Load) Stop() { l.once.Do(func() { close(l.stop) }) }
 
