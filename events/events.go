@@ -89,7 +89,8 @@ type Type struct {
 	Version int
 	Doc     string // one line for the catalogue
 	Decode  func([]byte) (Event, error)
-	Example Event // golden file and schema are made from it
+	Example Event    // golden file and schema are made from it
+	Upcast  Upcaster // of a version nobody writes any more, see [Older]; nil for the newest
 }
 
 // TypeOf describes the kind of T for a family's Types list; example must set every field.
@@ -136,7 +137,8 @@ type typeKey struct {
 	version int
 }
 
-// NewRegistry holds the given types; two types with the same kind and version are an error.
+// NewRegistry holds the given types. Two types with the same kind and version are an error, and so is a
+// version whose [Upcaster] leads nowhere, or one without that is not its kind's newest.
 func NewRegistry(types ...Type) (*Registry, error) {
 	r := &Registry{types: make(map[typeKey]Type, len(types))}
 	for _, t := range types {
@@ -146,14 +148,29 @@ func NewRegistry(types ...Type) (*Registry, error) {
 		}
 		r.types[key] = t
 	}
+	for key, t := range r.types {
+		_, newer := r.types[typeKey{key.kind, key.version + 1}]
+		if newer != (t.Upcast != nil) {
+			return nil, fmt.Errorf("event type %s.v%d: each version but the newest has an upcaster to the next one", key.kind, key.version)
+		}
+	}
 	return r, nil
 }
 
-// Decode turns a record into its fact. An unknown kind or version is *UnknownKindError.
+// Decode turns a record into its fact, in the newest version this program knows. An unknown kind or
+// version is *UnknownKindError.
 func (r *Registry) Decode(rec Record) (Event, error) {
 	t, ok := r.types[typeKey{rec.Kind, rec.SchemaVersion}]
 	if !ok {
 		return nil, &UnknownKindError{Kind: rec.Kind, Version: rec.SchemaVersion}
 	}
-	return t.Decode(rec.Data)
+	data := rec.Data
+	for t.Upcast != nil {
+		var err error
+		if data, err = t.Upcast(data); err != nil {
+			return nil, fmt.Errorf("read %s v%d as v%d: %w", t.Kind, t.Version, t.Version+1, err)
+		}
+		t = r.types[typeKey{t.Kind, t.Version + 1}]
+	}
+	return t.Decode(data)
 }

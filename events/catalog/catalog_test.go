@@ -90,14 +90,14 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if first.Kind() != kind || first.SchemaVersion() != version {
+		if first.Kind() != kind || first.SchemaVersion() < version {
 			t.Fatalf("decoded %s v%d as %s v%d", kind, version, first.Kind(), first.SchemaVersion())
 		}
 		once, err := events.Encode(first)
 		if err != nil {
 			return // a number or time JSON can read and not write
 		}
-		rec.Data = once
+		rec.SchemaVersion, rec.Data = first.SchemaVersion(), once
 		second, err := reg.Decode(rec)
 		if err != nil {
 			t.Fatalf("own output is refused: %v", err)

@@ -25,6 +25,9 @@ func catalogue(types []events.Type, d docs) []byte {
 		fmt.Fprintf(&b, "\n## %s\nTopic `%s`, streams `%s`, written by **%s** alone.\n", f, f.Topic(), f.Stream("…"), owner(f))
 		for _, t := range ofFamily(types, f) {
 			fmt.Fprintf(&b, "\n### %s v%d\n%s\n\n", t.Kind, t.Version, t.Doc)
+			if t.Upcast != nil {
+				fmt.Fprintf(&b, "Written no more; it is read as v%d.\n\n", t.Version+1)
+			}
 			typ := reflect.TypeOf(t.Example)
 			fieldTable(&b, typ, d)
 			collect(shared, typ)

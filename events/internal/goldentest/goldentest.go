@@ -19,6 +19,10 @@ import (
 // Run checks the family's types against the golden files in the test's own testdata folder.
 func Run(t *testing.T, family events.Family, types []events.Type) {
 	t.Helper()
+	reg, err := events.NewRegistry(types...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, typ := range types {
 		t.Run(fmt.Sprintf("%s.v%d", typ.Kind, typ.Version), func(t *testing.T) {
 			t.Parallel()
@@ -31,14 +35,14 @@ func Run(t *testing.T, family events.Family, types []events.Type) {
 			if zero := firstZero(reflect.ValueOf(typ.Example), typ.Kind); zero != "" {
 				t.Errorf("the example leaves %s at its zero value", zero)
 			}
-			check(t, typ)
+			check(t, typ, reg)
 		})
 	}
 }
 
 // check compares the newest golden byte by byte and decodes the older ones, which may lack fields that
-// were added later.
-func check(t *testing.T, typ events.Type) {
+// were added later. Each is read by the registry as well, as the newest version of its kind.
+func check(t *testing.T, typ events.Type, reg *events.Registry) {
 	t.Helper()
 	encoded, err := events.Encode(typ.Example)
 	if err != nil {
@@ -56,6 +60,9 @@ func check(t *testing.T, typ events.Type) {
 		newest = data
 		if _, err := typ.Decode(data); err != nil {
 			t.Errorf("golden %d does not decode: %v", n, err)
+		}
+		if _, err := reg.Decode(events.Record{Kind: typ.Kind, SchemaVersion: typ.Version, Data: data}); err != nil {
+			t.Errorf("golden %d cannot be read: %v", n, err)
 		}
 	}
 	if newest == nil {

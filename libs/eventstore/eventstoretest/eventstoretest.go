@@ -1,5 +1,3 @@
-//nolint:thelper // the cases are tests, not helpers: a failure must name its line
-
 // Package eventstoretest is what an event store must keep, as one suite: [Run] holds it against Postgres
 // and against [Memory], so that a test on Memory says something about the real store.
 package eventstoretest
