@@ -199,12 +199,16 @@ func (r *Runner) Running() int {
 	return len(r.running)
 }
 
+// renew waits for no row. A commit that ends several calls holds their rows in its own order: to wait for
+// one of them while holding another would be a deadlock, and would let the other leases run out. What is
+// locked is about to end, or is renewed the next time.
 func (r *Runner) renew(ctx context.Context) error {
 	if r.Running() == 0 {
 		return nil
 	}
 	_, err := r.rt.DB().Exec(ctx, `UPDATE effects SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
-		WHERE owner = $1 AND shard = ANY($3)`, r.owner, r.cfg.Lease.Milliseconds(), shards(r.rt))
+		WHERE (tenant, call_id) IN (SELECT tenant, call_id FROM effects WHERE owner = $1 AND shard = ANY($3)
+			FOR UPDATE SKIP LOCKED)`, r.owner, r.cfg.Lease.Milliseconds(), shards(r.rt))
 	return err
 }
 

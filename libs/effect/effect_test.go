@@ -151,3 +151,47 @@ func TestAnEffectOfADeadOwnerIsTakenOver(t *testing.T) {
 		t.Fatalf("%d leases are left", n)
 	}
 }
+
+// A commit that ends calls holds the rows of their leases. Renewing the others must not wait for it: it
+// would hold rows itself meanwhile, which such a commit may want next, and that is a deadlock.
+func TestARenewalWaitsForNoCommit(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	k, rt := newWorker(t, func(context.Context, effect.Effect) any { <-release; return nil })
+	finish := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(finish)
+	for _, call := range []string{"p/1/0", "p/1/1"} {
+		if _, err := rt.Do(t.Context(), events.DefaultTenant, "p", begin{call}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit, err := rt.DB().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = commit.Rollback(context.WithoutCancel(t.Context())) }) // it has been by then, unless the test failed
+	if _, err := commit.Exec(t.Context(), "DELETE FROM effects WHERE call_id = 'p/1/1'"); err != nil {
+		t.Fatal(err)
+	}
+	var last time.Time
+	renewals := 0 // the first may have been under way
+	testkit.Eventually(t, "the other lease is renewed", func() bool {
+		var until time.Time
+		if err := rt.DB().QueryRow(t.Context(), "SELECT lease_until FROM effects WHERE call_id = 'p/1/0'").Scan(&until); err != nil {
+			t.Fatal(err)
+		}
+		if until.After(last) {
+			last = until
+			renewals++
+		}
+		return renewals > 3
+	})
+	if err := commit.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finish()
+	testkit.Eventually(t, "the outcome is recorded", func() bool { _, ok := k.outcome(); return ok })
+	if attempts := k.ran["p/1/0"]; len(attempts) != 1 {
+		t.Fatalf("it was taken over while it ran: attempts %v", attempts)
+	}
+}

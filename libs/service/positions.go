@@ -103,8 +103,10 @@ func (s *shard) advanced(moves []advance, stored bool) {
 	}
 }
 
-// forget drops what is known of positions: they are read again when needed.
+// forget drops what is known of positions: they are read again when needed. Those that had moved in
+// memory only are behind now, and nobody sends their events again: the sweep is told.
 func (s *shard) forget() {
+	s.rt.doubts.add(s.dirty)
 	clear(s.pos)
 	clear(s.dirty)
 }
@@ -112,8 +114,7 @@ func (s *shard) forget() {
 // flushEvery is how long a position may stay behind what was handled without effect.
 const flushEvery = time.Second
 
-// flush stores positions that moved without a commit. It is only a matter of work saved after a crash:
-// a failure is left to the next time.
+// flush stores positions that moved without a commit. When it fails the events are handled again.
 func (s *shard) flush(ctx context.Context) {
 	if len(s.dirty) == 0 {
 		return

@@ -34,6 +34,7 @@ type Runtime struct {
 	pub       *bus.Publisher
 	consumer  *bus.Consumer
 	gens      atomic.Int64
+	doubts    doubts
 	started   chan struct{} // closed once commands are taken
 	stopped   chan struct{} // closed once none is taken any more
 	assigned  atomic.Bool   // the first assignment has come

@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,6 +45,9 @@ func (r *Runtime) sweep(ctx context.Context) error {
 				r.log.WarnContext(ctx, "sweep failed", "error", err)
 			}
 		}
+		if err := r.sweepDoubts(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "sweep of unstored positions failed", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -67,6 +72,62 @@ const staleAllSQL = `SELECT h.tenant, h.stream, coalesce(p.version, 0), h.versio
 	FROM eventstore.streams h LEFT JOIN positions p USING (tenant, stream)
 	WHERE split_part(h.stream, '/', 1) = ANY($3) AND coalesce(p.version, 0) < h.version
 	  AND $1::bigint <= $2::bigint AND (h.tenant, h.stream) > ($4, $5) ORDER BY 1, 2 LIMIT $6`
+
+const staleTheseSQL = `SELECT h.tenant, h.stream, coalesce(p.version, 0), h.version
+	FROM unnest($1::text[], $2::text[]) AS k (tenant, stream)
+	JOIN eventstore.streams h USING (tenant, stream) LEFT JOIN positions p USING (tenant, stream)
+	WHERE coalesce(p.version, 0) < h.version`
+
+// doubts are streams whose position had moved in memory and was not stored when it was forgotten. Kafka
+// does not send again what was handled, and the sweep may have passed: they are looked at by name.
+type doubts struct {
+	mu   sync.Mutex
+	keys map[streamKey]struct{}
+}
+
+func (d *doubts) add(keys map[streamKey]struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.keys == nil {
+		d.keys = map[streamKey]struct{}{}
+	}
+	maps.Copy(d.keys, keys)
+}
+
+func (d *doubts) take() map[streamKey]struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	keys := d.keys
+	d.keys = nil
+	return keys
+}
+
+// sweepDoubts feeds what was handled without effect and not stored as such once more.
+func (r *Runtime) sweepDoubts(ctx context.Context) (err error) {
+	keys := r.doubts.take()
+	if len(keys) == 0 {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			r.doubts.add(keys)
+		}
+	}()
+	tenants, streams := make([]string, 0, len(keys)), make([]string, 0, len(keys))
+	for k := range keys {
+		tenants, streams = append(tenants, k.tenant), append(streams, k.stream)
+	}
+	stale, err := r.stale(ctx, staleTheseSQL, tenants, streams)
+	if err != nil {
+		return err
+	}
+	for _, st := range stale {
+		if err := r.sweepStream(ctx, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 type staleStream struct {
 	key      streamKey
