@@ -78,7 +78,7 @@ func runInfra(ctx context.Context, out io.Writer, home string, log *slog.Logger,
 		err = announceService(out, "infra", strings.Join(infra.Brokers, ","), f.JSON)
 	}
 	if err == nil {
-		<-ctx.Done()
+		err = infra.Guard(ctx)
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
 	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
@@ -61,13 +63,20 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 	if err := infra.Leave(home); err != nil {
 		return errors.Join(err, infra.Stop(context.WithoutCancel(ctx)))
 	}
-	err = serveNode(ctx, infra, nodeConfig(home, f, log, traces), func(url string) error {
-		up := client.Up{URL: url, APIKeyFile: stack.KeyFile(home), OSPID: os.Getpid()}
-		if err := client.WriteUp(home, up); err != nil {
-			return err
-		}
-		return announce(out, up, f.JSON)
+	g, gctx := errgroup.WithContext(ctx)
+	gctx, end := context.WithCancel(gctx)
+	g.Go(func() error { return infra.Guard(gctx) })
+	g.Go(func() error {
+		defer end()
+		return serveNode(gctx, infra, nodeConfig(home, f, log, traces), func(url string) error {
+			up := client.Up{URL: url, APIKeyFile: stack.KeyFile(home), OSPID: os.Getpid()}
+			if err := client.WriteUp(home, up); err != nil {
+				return err
+			}
+			return announce(out, up, f.JSON)
+		})
 	})
+	err = g.Wait()
 	if rerr := client.RemoveUp(home, os.Getpid()); err == nil {
 		err = rerr
 	}

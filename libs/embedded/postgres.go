@@ -62,6 +62,7 @@ type Postgres struct {
 	endWatch  context.CancelFunc // ends the watcher before a stop
 	watchDone chan struct{}
 	done      chan struct{} // closed when the server is down for good
+	downErr   error         // why; read after done
 	stopOnce  sync.Once
 	stopErr   error
 }
@@ -127,8 +128,11 @@ func (p *Postgres) HNSWSafe() bool { return olderOrEqual(safeHNSW, p.vector) }
 // Adopted reports whether the server was left running by a program that died.
 func (p *Postgres) Adopted() bool { return p.adopted }
 
-// Done is closed when the server is down for good: after Stop, or when it died again and again.
+// Done is closed when the server is down for good: after Stop, or when it died and does not start again.
 func (p *Postgres) Done() <-chan struct{} { return p.done }
+
+// DownErr is, after Done, why the server is down: nil after Stop.
+func (p *Postgres) DownErr() error { return p.downErr }
 
 // Stop shuts a private server down in order and frees Home; when ctx ends first it is stopped hard, and recovers at
 // the next start. A server of the user's is left alone. Later calls return the first one's error.

@@ -13,8 +13,13 @@ import (
 )
 
 const (
-	maxRestarts  = 5
-	healthyAfter = time.Minute
+	// startPatience is how long a server that died may refuse to start before it is given up: the program
+	// must then end, so that whoever runs it sees that there is no database.
+	startPatience = 15 * time.Second
+	// restartPause is the least time between two starts of a server that starts and dies, and longestPause
+	// between two of one that does not start.
+	restartPause = 300 * time.Millisecond
+	longestPause = 2 * time.Second
 )
 
 // watch starts the goroutine that brings a dead server back and bounds its log.
@@ -30,47 +35,58 @@ func (p *Postgres) watch(ctx context.Context) {
 func (p *Postgres) watchLoop(ctx context.Context) {
 	trim := time.NewTicker(time.Minute)
 	defer trim.Stop()
-	restarts, since := 0, time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-trim.C:
-			if err := trimLog(p.lay.logFile()); err != nil {
-				p.cfg.Logger.WarnContext(ctx, "cannot trim the database's log", slog.Any("error", err))
-			}
-		case <-p.current().exited:
-			if time.Since(since) > healthyAfter {
-				restarts = 0
-			}
-			restarts, since = restarts+1, time.Now()
-			if !p.restart(ctx, restarts) {
+	for since := time.Now(); ; since = time.Now() {
+		for running := p.current(); !running.gone(); {
+			select {
+			case <-ctx.Done():
 				return
+			case <-trim.C:
+				if err := trimLog(p.lay.logFile()); err != nil {
+					p.cfg.Logger.WarnContext(ctx, "cannot trim the database's log", slog.Any("error", err))
+				}
+			case <-running.exited:
 			}
+		}
+		if !pause(ctx, restartPause-time.Since(since)) || !p.restart(ctx) {
+			return
 		}
 	}
 }
 
-// restart launches a server that died; false when that is hopeless or we are stopping.
-func (p *Postgres) restart(ctx context.Context, n int) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	p.cfg.Logger.ErrorContext(ctx, "the database server died and is started again", slog.Int("restart", n), slog.Any("error", p.current().err))
-	for ; n <= maxRestarts; n++ {
+// restart launches a server that died, however often that happens; false when it does not start, or when
+// we are stopping.
+func (p *Postgres) restart(ctx context.Context) bool {
+	p.cfg.Logger.ErrorContext(ctx, "the database server died and is started again", slog.Any("error", p.current().err))
+	began := time.Now()
+	for wait := restartPause; ; wait = min(2*wait, longestPause) {
 		err := p.bringUp(ctx)
 		if err == nil {
 			return true
 		}
-		p.cfg.Logger.ErrorContext(ctx, "the database server does not start", slog.Any("error", err))
-		select {
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return false
-		case <-time.After(time.Duration(n) * 200 * time.Millisecond):
+		}
+		p.cfg.Logger.ErrorContext(ctx, "the database server does not start", slog.Any("error", err))
+		if time.Since(began) > startPatience {
+			p.downErr = fault.Wrap(fault.Unavailable, opServer, "the database server died and does not start again", err).
+				WithFix("Mend what its log names and start again; nothing that was committed is lost. Its log is " + p.lay.logFile() + ".")
+			close(p.done)
+			return false
+		}
+		if !pause(ctx, wait) {
+			return false
 		}
 	}
-	close(p.done)
-	return false
+}
+
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 func (p *Postgres) current() *server {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -130,4 +133,43 @@ func postmaster(t *testing.T, s *kernel.Services) int {
 		t.Fatal(err)
 	}
 	return pid
+}
+
+// A kernel whose database does not start again ends, not zero and with the reason, so that whoever runs it
+// sees it and starts it again. It must not live on and refuse everything.
+func TestUpEndsWithoutItsDatabase(t *testing.T) {
+	t.Parallel()
+	k := kernel.Up(t, nil)
+	pid, err := kernel.Postmaster(k.Home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data string
+	if err := k.DB(t).QueryRow(t.Context(), "SHOW data_directory").Scan(&data); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(data, "postgresql.auto.conf")
+	if err := os.WriteFile(settings, []byte("no_such_setting = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-k.Process.Done():
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the kernel lives on without a database")
+	}
+	if err := k.Process.Err(); err == nil {
+		t.Error("it ended as if nothing was wrong")
+	}
+	log, err := os.ReadFile(filepath.Join(k.Home, "up.log"))
+	if err != nil || !strings.Contains(string(log), "the database server died and does not start again") {
+		t.Errorf("it does not say why it ended (%v): see up.log", err)
+	}
+	// Mended, it starts again with what was there.
+	if err := os.WriteFile(settings, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.Start(t)
 }

@@ -169,6 +169,9 @@ func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Err is, after Done, how the process ended: nil for exit code 0.
+func (p *Process) Err() error { return p.err }
+
 // PID is the process's id at the operating system.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -45,7 +45,8 @@ type Infra struct {
 	// process has it from its environment.
 	Kafka bus.Config `json:"-"`
 
-	stop []func(ctx context.Context) error
+	postgres *embedded.Postgres
+	stop     []func(ctx context.Context) error
 }
 
 // InfraConfig says what to start.
@@ -88,6 +89,7 @@ func StartInfra(ctx context.Context, cfg InfraConfig) (inf *Infra, err error) {
 		return inf, err
 	}
 	inf.stop = append(inf.stop, pg.Stop)
+	inf.postgres = pg
 	inf.DatabaseURL = pg.AdminURL("agentos")
 	if cfg.DatabaseURL != "" {
 		inf.DatabaseURL = cfg.DatabaseURL
@@ -108,6 +110,17 @@ func defaultPartitions(isEmbedded bool) int {
 		return EmbeddedPartitions
 	}
 	return KafkaPartitions
+}
+
+// Guard returns when ctx ends, or with an error when the database that was started is down for good: the
+// program must not live on without it.
+func (i *Infra) Guard(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-i.postgres.Done():
+		return i.postgres.DownErr()
+	}
 }
 
 // Stop stops what was started, the last first.
