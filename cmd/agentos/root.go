@@ -75,7 +75,7 @@ left in the data folder AGENTOS_HOME (default ~/.local/share/agentos).`,
 	root.AddCommand(
 		upCommand(a), serveCommand(a), runCommand(a), psCommand(a), logsCommand(a), sendCommand(a), killCommand(a),
 		trajectoryCommand(a), replayCommand(a), auditCommand(a), doctorCommand(a), versionCommand(a),
-		eventsCommand(a), parkedCommand(a), rebuildCommand(a), busCommand(a), migrateCommand(a), keysCommand(a), healthCommand(a),
+		eventsCommand(a), parkedCommand(a), rebuildCommand(a), archiveCommand(a), busCommand(a), migrateCommand(a), keysCommand(a), healthCommand(a),
 	)
 	return root
 }

@@ -75,8 +75,9 @@ func Last(ctx context.Context, q Querier, tenant, stream, kind string) (*events.
 func ReadSubject(ctx context.Context, q Querier, tenant string, streams []string, after, upTo int64, limit int) ([]events.Record, error) {
 	return collect(ctx, q, "eventstore.read_subject", `SELECT e.pos, e.tenant, e.stream, e.version, e.event_id::text, e.kind,
 		e.schema_version, e.time, e.correlation, e.causation, e.traceparent, e.data
-		FROM unnest($2::text[]) AS s (stream) CROSS JOIN LATERAL (SELECT * FROM eventstore.events AS x
-			WHERE x.tenant = $1 AND x.stream = s.stream AND x.version > eventstore.version_at($1, s.stream, $3)
+		FROM (SELECT u.stream, eventstore.version_at($1, u.stream, $3) AS had FROM unnest($2::text[]) AS u (stream) OFFSET 0) AS s
+		CROSS JOIN LATERAL (SELECT * FROM eventstore.events AS x
+			WHERE x.tenant = $1 AND x.stream = s.stream AND x.version > s.had
 			ORDER BY x.version LIMIT $5 OFFSET 0) AS e
 		WHERE e.pos <= $4 ORDER BY e.pos LIMIT $5`, tenant, streams, after, upTo, limit)
 }

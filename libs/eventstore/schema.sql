@@ -37,6 +37,15 @@ CREATE TABLE IF NOT EXISTS eventstore.events (
   UNIQUE (tenant, stream, version)
 );
 
+-- The cold part of the events: streams of finished agents, moved here by `agentos archive`. As a child by
+-- inheritance it is part of every SELECT FROM events, in the same snapshot, while INSERT INTO events goes to
+-- the hot part alone: archiving costs the writers nothing. The store's uniqueness does not rest on the
+-- constraints, which hold within one part: versions are compared and set in streams, positions are drawn.
+CREATE TABLE IF NOT EXISTS eventstore.events_archive (
+  PRIMARY KEY (pos),
+  UNIQUE (tenant, stream, version)
+) INHERITS (eventstore.events);
+
 -- An outbox row points to an event that is not yet on Kafka. The events stay; the rows go.
 CREATE TABLE IF NOT EXISTS eventstore.outbox (
   family text   NOT NULL,

@@ -79,6 +79,14 @@ func Live(ctx context.Context, conn *pgx.Conn, service string) (bool, error) {
 	return !free, eventstore.Classify("service.live", err)
 }
 
+// DropSnapshots drops a service's snapshots of some streams, given as pairs of tenant and stream. conn may
+// write in the service's schema.
+func DropSnapshots(ctx context.Context, conn *pgx.Conn, schema string, tenant, stream []string) error {
+	_, err := conn.Exec(ctx, `DELETE FROM `+pgx.Identifier{schema, "snapshots"}.Sanitize()+`
+		WHERE (tenant, stream) IN (SELECT * FROM unnest($1::text[], $2::text[]))`, tenant, stream)
+	return eventstore.Classify("service.drop_snapshots", err)
+}
+
 const republishPage = 1000
 
 // Republish writes the events at positions from..to to the broker again, in order of their positions and
