@@ -24,6 +24,12 @@ type Event interface {
 	SchemaVersion() int
 }
 
+// Timed is an event that ends something and tells how long it took.
+type Timed interface {
+	Event
+	Took() time.Duration
+}
+
 // Record is a fact as it is stored and sent: envelope and original bytes.
 type Record struct {
 	Position      int64     // place in the event store, over all streams; grows, with holes

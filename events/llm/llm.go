@@ -6,6 +6,8 @@
 package llm
 
 import (
+	"time"
+
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/chat"
 )
@@ -71,6 +73,9 @@ type CallFinished struct {
 	DurationMS   int64        `json:"duration_ms"`
 	Tries        int          `json:"tries"` // HTTP requests sent for this attempt
 }
+
+// Took implements events.Timed.
+func (e CallFinished) Took() time.Duration { return time.Duration(e.DurationMS) * time.Millisecond }
 
 // CallFailed ends a call with an error.
 type CallFailed struct {

@@ -6,6 +6,8 @@
 package tool
 
 import (
+	"time"
+
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/chat"
 )
@@ -66,6 +68,9 @@ type CallFinished struct {
 	Truncated  bool   `json:"truncated"` // the result was cut at the output limit
 	DurationUS int64  `json:"duration_us"`
 }
+
+// Took implements events.Timed.
+func (e CallFinished) Took() time.Duration { return time.Duration(e.DurationUS) * time.Microsecond }
 
 // CallFailed ends a call with an error that the model is shown.
 type CallFailed struct {

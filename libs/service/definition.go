@@ -56,6 +56,8 @@ type Definition struct {
 	Rebuild Rebuild
 	// Routes adds the service's HTTP routes; optional.
 	Routes func(g *echo.Group)
+	// Metrics are the service's own, beside those of the harness; optional.
+	Metrics []prometheus.Collector
 	// Background loops end with their context; an error ends the service.
 	Background []func(ctx context.Context) error
 }

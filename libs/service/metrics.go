@@ -9,9 +9,9 @@ import (
 // metrics are the harness's figures, one set per service, told apart by the label "service".
 type metrics struct {
 	duplicates, gaps, overtaken, swept, parked, foreign, unparked, notified prometheus.Counter
-	appended, published                                                     prometheus.Counter
-	retries, snapshots                                                      *prometheus.CounterVec
-	commit, batch                                                           prometheus.Histogram
+	published                                                               prometheus.Counter
+	appended, retries, snapshots                                            *prometheus.CounterVec
+	commit, batch, calls                                                    prometheus.Histogram
 	backlog, parkedDepth, watermarkAge                                      prometheus.Gauge
 }
 
@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		unparked:     telemetry.Unparked().Counter(labels),
 		notified:     telemetry.RelayNotified().Counter(labels),
 		foreign:      telemetry.ForeignMessages().Counter(labels),
-		appended:     telemetry.EventsAppended().Counter(labels),
+		appended:     telemetry.EventsAppended().CounterVec(labels),
 		published:    telemetry.EventsPublished().Counter(labels),
 		backlog:      telemetry.RelayBacklog().Gauge(labels),
 		parkedDepth:  telemetry.ParkedDepth().Gauge(labels),
@@ -35,9 +35,10 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		snapshots:    telemetry.Snapshots().CounterVec(labels),
 		commit:       telemetry.CommitSeconds().Histogram(labels),
 		batch:        telemetry.BatchStreams().Histogram(labels),
+		calls:        telemetry.CallSeconds().Histogram(labels),
 	}
 	register(reg, m.duplicates, m.gaps, m.overtaken, m.swept, m.parked, m.unparked, m.notified, m.foreign, m.appended,
-		m.published, m.backlog, m.parkedDepth, m.watermarkAge, m.retries, m.snapshots, m.commit, m.batch)
+		m.published, m.backlog, m.parkedDepth, m.watermarkAge, m.retries, m.snapshots, m.commit, m.batch, m.calls)
 	return m
 }
 

@@ -72,6 +72,7 @@ func New(def Definition, deps Deps) (*Runtime, error) {
 		return nil, errors.Join(err, pub.Close())
 	}
 	register(deps.Metrics, newLagCollector(r))
+	register(deps.Metrics, def.Metrics...)
 	return r, nil
 }
 

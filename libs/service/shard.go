@@ -325,11 +325,16 @@ func (s *shard) commit(ctx context.Context, u *Unit, moves []advance) error {
 	n := 0
 	for _, a := range u.staged {
 		n += len(a.Records)
+		for i := range a.Records {
+			s.rt.metrics.appended.WithLabelValues(a.Records[i].Kind).Inc()
+		}
+	}
+	for _, t := range u.took {
+		s.rt.metrics.calls.Observe(t.Seconds())
 	}
 	s.rt.metrics.commit.Observe(time.Since(start).Seconds())
 	s.rt.metrics.batch.Observe(float64(len(moves)))
 	if n > 0 {
-		s.rt.metrics.appended.Add(float64(n))
 		s.rt.relay.wake(s.id)
 		s.rt.notify.committed(s.id)
 	}

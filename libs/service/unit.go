@@ -28,6 +28,7 @@ type Unit struct {
 	later    []func()    // after the answers
 	last     []statement // after everything else
 	changes  int
+	took     []time.Duration // of the calls that end here
 
 	tx eventstore.Querier // of a rebuild; nil otherwise
 }
@@ -133,6 +134,9 @@ func (u *Unit) append(tenant, stream string, version int64, evs []events.Event) 
 			r.Correlation = events.SubjectOf(stream)
 		}
 		a.Records = append(a.Records, r)
+		if t, ok := e.(events.Timed); ok {
+			u.took = append(u.took, t.Took())
+		}
 	}
 	u.changes += len(evs)
 	return nil

@@ -43,6 +43,11 @@ func (m Metric) Gauge(fixed prometheus.Labels) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts(m.opts(fixed)))
 }
 
+// GaugeFunc makes the metric with all its labels fixed; its value is asked for when somebody looks.
+func (m Metric) GaugeFunc(fixed prometheus.Labels, value func() float64) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts(m.opts(fixed)), value)
+}
+
 // Histogram makes the metric with all its labels fixed.
 func (m Metric) Histogram(fixed prometheus.Labels) prometheus.Histogram {
 	return prometheus.NewHistogram(m.histogram(fixed))

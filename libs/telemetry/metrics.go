@@ -12,6 +12,7 @@ func Metrics() []Metric {
 		Duplicates(), Gaps(), Overtaken(), Swept(), ForeignMessages(), Snapshots(),
 		Parked(), Unparked(), ParkedDepth(),
 		RelayBacklog(), RelayNotified(), WatermarkAge(),
+		Processes(), StepSeconds(), CallSeconds(),
 		GroupLag(), GroupOffsetsLost(), GroupRestarts(),
 	}
 }
@@ -21,6 +22,8 @@ const (
 	LabelService = "service" // name of the service, as in `agentos serve SERVICE`
 	LabelShard   = "shard"   // number of the partition
 	LabelKind    = "kind"    // kind of fault
+	LabelEvent   = "event"   // kind of event, "agent.spawned"
+	LabelState   = "state"   // of processes: running, ready
 	LabelOutcome = "outcome" // what became of a snapshot: written, used, ignored
 )
 
@@ -38,7 +41,7 @@ func HTTPRequest() Metric {
 
 // EventsAppended counts what a service has committed.
 func EventsAppended() Metric {
-	return perService("agentos_events_appended_total", Counter, "events committed")
+	return perService("agentos_events_appended_total", Counter, "events committed, by kind of event: steps, calls and how they end", LabelEvent)
 }
 
 // EventsPublished counts what the relay has brought to the broker.
@@ -140,4 +143,23 @@ func GroupOffsetsLost() Metric {
 // GroupRestarts counts what the watchdog did.
 func GroupRestarts() Metric {
 	return perService("agentos_group_restarts_total", Counter, "fetch loops started anew because they stood still")
+}
+
+// Processes is how many processes take part in the scheduling of a replica.
+func Processes() Metric {
+	return perService("agentos_processes", Gauge, "processes that hold a slot (running) and that wait for one (ready), on this replica", LabelState)
+}
+
+// StepSeconds is the time of whole steps.
+func StepSeconds() Metric {
+	m := perService("agentos_step_seconds", Histogram, "time of one step, from the commit of its grant to that of its end")
+	m.Buckets = prometheus.ExponentialBuckets(0.001, 2, 18)
+	return m
+}
+
+// CallSeconds is the time of model and tool calls.
+func CallSeconds() Metric {
+	m := perService("agentos_call_seconds", Histogram, "time of the calls that finished: of models (service llm-gateway), of tools (service tools)")
+	m.Buckets = prometheus.ExponentialBuckets(0.0001, 2, 21)
+	return m
 }

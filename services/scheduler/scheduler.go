@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agentos-kernel/agentos/api/schedulerapi"
@@ -17,6 +18,7 @@ import (
 	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/pid"
 	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/telemetry"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/core"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/handle"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/httpapi"
@@ -24,6 +26,9 @@ import (
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/store"
 	"github.com/agentos-kernel/agentos/services/scheduler/internal/stream"
 )
+
+// Name is the service's.
+const Name = "scheduler"
 
 // Config is the scheduler's configuration; the zero value is usable.
 type Config struct {
@@ -44,6 +49,8 @@ type Service struct {
 	rt      *service.Runtime
 	queue   *runqueue.Queue
 	handler *handle.Handler
+	steps   *handle.Steps
+	metrics []prometheus.Collector
 	hub     *stream.Hub
 	api     *httpapi.Server
 	told    chan struct{} // another replica has committed to one of our processes
@@ -68,7 +75,11 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, told: make(chan struct{}, 1)}
 	s.queue = runqueue.New(cfg.Slots, func(k runqueue.Key) { s.rt.Post(k.Tenant, k.PID, handle.Grant{}) })
-	s.handler = handle.New(s.queue, func(subject string) int { return s.rt.Shard(subject) },
+	labels := prometheus.Labels{telemetry.LabelService: Name}
+	took := telemetry.StepSeconds().Histogram(labels)
+	s.steps = handle.NewSteps(took)
+	s.metrics = append(s.processes(), took)
+	s.handler = handle.New(s.queue, s.steps, func(subject string) int { return s.rt.Shard(subject) },
 		func(r events.Record) (events.Event, error) { return s.rt.Decode(r) })
 	return s, nil
 }
@@ -87,7 +98,7 @@ func (s *Service) Bind(rt *service.Runtime) {
 func (s *Service) Definition() (service.Definition, error) {
 	migrations, err := store.Migrations()
 	return service.Definition{
-		Name: "scheduler", Family: events.Agent,
+		Name: Name, Family: events.Agent,
 		Consumes:   []events.Family{events.Context, events.LLM, events.Tool},
 		Migrations: migrations,
 		Handle:     s.handler.Handle,
@@ -102,7 +113,8 @@ func (s *Service) Definition() (service.Definition, error) {
 		Rebuild: service.Rebuild{
 			Families: []events.Family{events.Agent}, Handle: s.handler.Rebuild, Keep: []string{"idempotency"},
 		},
-		Routes: func(g *echo.Group) { schedulerapi.RegisterHandlers(g, s.api) },
+		Routes:  func(g *echo.Group) { schedulerapi.RegisterHandlers(g, s.api) },
+		Metrics: s.metrics,
 		Background: []func(context.Context) error{
 			s.watch,
 			func(ctx context.Context) error { return s.hub.Run(ctx, s.cfg.Bus) },
@@ -113,8 +125,21 @@ func (s *Service) Definition() (service.Definition, error) {
 // Fold is how processes are made of their streams.
 func Fold() service.Fold[core.State] { return handle.Fold() }
 
+// processes are the gauges of the run queue.
+func (s *Service) processes() []prometheus.Collector {
+	gauge := func(state string, value func() int) prometheus.Collector {
+		return telemetry.Processes().GaugeFunc(prometheus.Labels{telemetry.LabelService: Name, telemetry.LabelState: state},
+			func() float64 { return float64(value()) })
+	}
+	return []prometheus.Collector{
+		gauge("running", func() int { running, _ := s.queue.Len(); return running }),
+		gauge("ready", func() int { _, ready := s.queue.Len(); return ready }),
+	}
+}
+
 // assigned fills the run queue from the process table.
 func (s *Service) assigned(ctx context.Context, shards []int) error {
+	s.steps.Forget()
 	for _, k := range s.queue.Running() {
 		s.queue.Release(k)
 	}

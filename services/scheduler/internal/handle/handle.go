@@ -24,13 +24,14 @@ type Handler struct {
 	queue   *runqueue.Queue
 	shard   func(subject string) int
 	decode  func(events.Record) (events.Event, error)
+	steps   *Steps
 	folds   map[string]fold // of a rebuild, by tenant and pid
 }
 
 // New makes a handler. shard gives the shard of a pid.
-func New(queue *runqueue.Queue, shard func(subject string) int, decode func(events.Record) (events.Event, error)) *Handler {
+func New(queue *runqueue.Queue, steps *Steps, shard func(subject string) int, decode func(events.Record) (events.Event, error)) *Handler {
 	return &Handler{
-		streams: Fold().Streams(), queue: queue, shard: shard, decode: decode, folds: map[string]fold{},
+		streams: Fold().Streams(), queue: queue, steps: steps, shard: shard, decode: decode, folds: map[string]fold{},
 	}
 }
 
@@ -213,10 +214,15 @@ func (h *Handler) apply(u *service.Unit, in *service.Input, st *service.Stream[c
 	}
 	for _, e := range evs {
 		st.Append(e)
+		h.steps.watch(u, key, e)
 	}
 	if st.State.Status == core.Ready && before != core.Ready && u.Owned() && h.queue.Keep(key) {
 		u.OnRollback(func() { h.queue.Release(key) })
-		st.Append(core.Grant(st.State, u.Now())...)
+		granted := core.Grant(st.State, u.Now())
+		st.Append(granted...)
+		for _, e := range granted {
+			h.steps.watch(u, key, e)
+		}
 	}
 	store.Save(u, in.Tenant, in.Subject, h.shard(in.Subject), st.State, st.Version, false)
 	switch status, priority := st.State.Status, st.State.Spawn.Priority; {
