@@ -39,6 +39,10 @@ rootfs:
 image: rootfs ## the container image of all services, AGENTOS_IMAGE (default agentos), without pulling anything
 	@bash deploy/docker/image.sh "$(or $(AGENTOS_IMAGE),agentos)"
 
+.PHONY: compose-smoke
+compose-smoke: ## run deploy/compose in containers as a user would, break it, and remove it (FORM=short: as CI does)
+	@bash deploy/compose/smoke.sh $(FORM)
+
 .PHONY: setup
 setup: ## fetch what the machine lacks (python3, where apt-get can)
 	@bash deploy/bare/setup.sh

@@ -29,8 +29,12 @@ func (a *app) doctor(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	url, err := databaseURL()
+	if err != nil {
+		return err
+	}
 	checks := doctor.Run(cmd.Context(), doctor.Config{
-		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Getenv: os.Getenv, HTTP: httpserver.DefaultAddr,
+		Home: home, DatabaseURL: url, Getenv: os.Getenv, HTTP: httpserver.DefaultAddr,
 		Ready: func(ctx context.Context) error {
 			c, err := a.connect()
 			if err != nil {

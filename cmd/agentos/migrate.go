@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
-	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/fault"
 )
@@ -53,8 +52,7 @@ func migrate(ctx context.Context, partitions int) (migrated, error) {
 	if err != nil {
 		return migrated{}, err
 	}
-	url := os.Getenv("DATABASE_URL")
-	kafka, err := bus.FromEnv(os.Getenv)
+	url, kafka, err := servers()
 	if err != nil {
 		return migrated{}, err
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
-	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/httpserver"
@@ -62,12 +61,12 @@ func runServe(ctx context.Context, out, errOut io.Writer, name string, f serveFl
 
 // runInfra runs the embedded database and broker for services served beside it.
 func runInfra(ctx context.Context, out io.Writer, home string, log *slog.Logger, progress func(string), f serveFlags) error {
-	kafka, err := bus.FromEnv(os.Getenv)
+	url, kafka, err := servers()
 	if err != nil {
 		return err
 	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
-		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Kafka: kafka, Partitions: f.Partitions,
+		Home: home, DatabaseURL: url, Kafka: kafka, Partitions: f.Partitions,
 		Offline: f.Offline, Logger: log, Progress: progress,
 	})
 	if err != nil {
@@ -90,8 +89,7 @@ func runInfra(ctx context.Context, out io.Writer, home string, log *slog.Logger,
 
 // findInfra is the database and broker of the environment, else those `serve infra` left.
 func findInfra(home string, partitions int) (*stack.Infra, error) {
-	url := os.Getenv("DATABASE_URL")
-	kafka, err := bus.FromEnv(os.Getenv)
+	url, kafka, err := servers()
 	if err != nil {
 		return nil, err
 	}

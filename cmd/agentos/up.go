@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
-	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/client"
 	"github.com/agentos-kernel/agentos/libs/telemetry"
 )
@@ -48,12 +47,12 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 		return err
 	}
 	defer func() { _ = traces.Stop(context.WithoutCancel(ctx)) }() // spans that cannot be sent are lost, by design
-	kafka, err := bus.FromEnv(os.Getenv)
+	url, kafka, err := servers()
 	if err != nil {
 		return err
 	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
-		Home: home, DatabaseURL: os.Getenv("DATABASE_URL"), Kafka: kafka, Partitions: f.Partitions,
+		Home: home, DatabaseURL: url, Kafka: kafka, Partitions: f.Partitions,
 		Offline: f.Offline, Logger: log, Progress: progress,
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func EnsureTopics(ctx context.Context, cfg Config, topics []TopicSpec) error {
 	for _, t := range topics {
 		if n := counts[t.Name]; n != t.Partitions {
 			bad = append(bad, fault.Newf(fault.Invalid, op, "topic %s has %d partitions, but %d are asked for",
-				t.Name, n, t.Partitions).WithFix("set the partition count to the topic's, or rebuild the bus"))
+				t.Name, n, t.Partitions).WithFix("set "+EnvPartitions+" to the topic's count, or rebuild the bus"))
 		}
 	}
 	return errors.Join(bad...)
@@ -182,7 +182,8 @@ func awaitTopics(ctx context.Context, cfg Config, l *link, names []string) (map[
 			return nil, fault.Wrap(kind, "bus.subscribe", "cannot read the topics", err).WithFix(fixOf(err))
 		}
 		if !warned && ctx.Err() == nil {
-			cfg.Logger.WarnContext(ctx, "waiting for topics", "topics", names, "error", err)
+			cfg.Logger.WarnContext(ctx, "waiting for topics", "topics", names, "error", err,
+				"fix", "check that Kafka runs and "+EnvBrokers+" is right, and that `agentos migrate` has run")
 			warned = true
 		}
 		l.refresh()

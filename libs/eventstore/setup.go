@@ -47,7 +47,7 @@ func Setup(ctx context.Context, adminURL string, partitions int, services []Serv
 	conn, err := pgx.Connect(ctx, adminURL)
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, op, "cannot reach Postgres", err).
-			WithFix("check that Postgres runs and that DATABASE_URL is right; `agentos doctor` says more")
+			WithFix("check that Postgres runs, and DATABASE_URL with the password in it or in the file of DATABASE_PASSWORD_FILE")
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", setupLock); err != nil {
@@ -84,7 +84,7 @@ func setupStore(ctx context.Context, conn *pgx.Conn, partitions int) error {
 	}
 	if had != strconv.Itoa(partitions) {
 		return fault.Newf(fault.Invalid, op, "this store was made with %s partitions, not %d", had, partitions).
-			WithFix("start with --partitions " + had)
+			WithFix("set KAFKA_PARTITIONS=" + had + ", or --partitions " + had)
 	}
 	return nil
 }

@@ -46,7 +46,8 @@ func (p *presence) await(ctx context.Context) error {
 			return err
 		}
 		if !told {
-			p.rt.log.WarnContext(ctx, "Postgres does not answer, waiting for it", "error", err)
+			p.rt.log.WarnContext(ctx, "Postgres does not answer, waiting for it", "error", err,
+				"fix", "check that Postgres runs and DATABASE_URL is right")
 			told = true
 		}
 		_ = sleep(ctx, presenceRetry) // open looks at ctx

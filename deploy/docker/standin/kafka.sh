@@ -43,5 +43,6 @@ if [ ! -e "${logs%%,*}/meta.properties" ]; then
     format --cluster-id "${CLUSTER_ID:-5L6g3nShT-eMCtK--X86sw}" --config "$properties"
 fi
 # shellcheck disable=SC2086 # options are words
-exec java ${KAFKA_HEAP_OPTS:--Xms64m -Xmx512m} ${KAFKA_JVM_PERFORMANCE_OPTS:--XX:+UseSerialGC} ${KAFKA_OPTS:-} \
+level=${KAFKA_LOG4J_ROOT_LOGLEVEL:-INFO}
+exec java "-Dorg.slf4j.simpleLogger.defaultLogLevel=${level,,}" ${KAFKA_HEAP_OPTS:--Xms64m -Xmx512m} ${KAFKA_JVM_PERFORMANCE_OPTS:--XX:+UseSerialGC} ${KAFKA_OPTS:-} \
   -cp '/opt/kafka/libs/*' kafka.Kafka "$properties"

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -155,8 +156,18 @@ func (i *Infra) Prepare(ctx context.Context, log *slog.Logger) error {
 		}
 		return eventstore.Setup(ctx, i.DatabaseURL, i.Partitions, svcs)
 	})
-	g.Go(func() error { return bus.EnsureTopics(ctx, i.Bus(log), topics(i.Partitions)) })
+	g.Go(func() error { return i.makeTopics(ctx, log) })
 	return g.Wait()
+}
+
+// makeTopics says which variable names a Kafka that does not answer.
+func (i *Infra) makeTopics(ctx context.Context, log *slog.Logger) error {
+	err := bus.EnsureTopics(ctx, i.Bus(log), topics(i.Partitions))
+	if err == nil || ctx.Err() != nil || !fault.Is(err, fault.Unavailable) || i.Embedded {
+		return err
+	}
+	return fault.Wrap(fault.Unavailable, "stack.topics", "cannot reach Kafka at "+strings.Join(i.Brokers, ", "), err).
+		WithFix("check that Kafka runs and that " + bus.EnvBrokers + " is right")
 }
 
 // Bus is how the services reach the broker.
@@ -211,7 +222,8 @@ func writeJSON(path string, v any) error {
 	}
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, append(raw, '\n'), 0o600); err != nil {
-		return fault.Wrap(fault.Unavailable, "stack.write", "cannot write "+path, err).WithFix("make the folder writable")
+		return fault.Wrap(fault.Unavailable, "stack.write", "cannot write "+path, err).
+			WithFix("make the folder writable; for services that run apart, make its keys with `agentos keys` first")
 	}
 	return os.Rename(tmp, path)
 }
