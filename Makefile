@@ -88,8 +88,12 @@ chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=n
 	go test -count=1 -timeout 3h -run TestLong -v ./tests/chaos -args -long $(if $(SEED),-seed $(SEED)) $(if $(KIND),-kind $(KIND))
 
 .PHONY: kafka
-kafka: build ## the main job on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker
-	@AGENTOS_TEST_KAFKA=1 go test -count=1 -timeout 15m -v ./tests/kafka
+kafka: build ## the bus and the kernel on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker
+	@AGENTOS_TEST_KAFKA=1 go test -short -count=1 -timeout 15m -v ./tests/kafka | grep -vE '^(=== |publishing message$$)'
+
+.PHONY: kafka-full
+kafka-full: build ## the same with Watermill's universal suite in its full form
+	@AGENTOS_TEST_KAFKA=1 go test -count=1 -timeout 20m -v ./tests/kafka | grep -vE '^(=== |publishing message$$)'
 
 .PHONY: kubernetes
 kubernetes: ## render the Kubernetes manifests and check them as an API server would
@@ -105,6 +109,7 @@ check: ## what CI runs: drift, lint, tests, one run of the main job, one iterati
 
 .PHONY: nightly
 nightly: check ## the long suites
+	$(MAKE) kafka-full
 	$(MAKE) crash POINTS=60
 	go run ./bench all
 

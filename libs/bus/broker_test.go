@@ -22,7 +22,7 @@ import (
 
 // The test binary is its own helper: a broker in a process that can be killed.
 const (
-	envMode  = "BUS_TEST_MODE" // "broker" or "restart"
+	envMode  = "BUS_TEST_MODE" // "broker"
 	envDir   = "BUS_TEST_DIR"
 	envPort  = "BUS_TEST_PORT"
 	envOwner = "BUS_TEST_OWNER" // pid of the test; a broker ends with it
@@ -32,11 +32,6 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(envMode) {
 	case "broker":
 		serveBroker()
-	case "restart":
-		if err := restartBroker(); err != nil {
-			fmt.Fprintln(os.Stderr, "restart:", err)
-			os.Exit(1)
-		}
 	default:
 		// What the suite itself leaves behind: senders nobody reads from, and a receiver nobody ends.
 		// And the embedded broker's reads, which end a little after it. None of kafka-go's goroutines may be left.
@@ -112,12 +107,10 @@ func startProcess(t *testing.T) *process {
 	return p
 }
 
-func (p *process) env(mode string) []string {
-	owner := os.Getenv(envOwner)
-	if owner == "" {
-		owner = strconv.Itoa(os.Getpid())
+func (p *process) env() []string {
+	return []string{
+		envMode + "=broker", envDir + "=" + p.dir, envPort + "=" + strconv.Itoa(p.port), envOwner + "=" + strconv.Itoa(os.Getpid()),
 	}
-	return []string{envMode + "=" + mode, envDir + "=" + p.dir, envPort + "=" + strconv.Itoa(p.port), envOwner + "=" + owner}
 }
 
 func (p *process) start(t *testing.T) {
@@ -130,7 +123,7 @@ func (p *process) start(t *testing.T) {
 // spawn starts the broker and waits until it listens.
 func (p *process) spawn() error {
 	cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // it is this binary
-	cmd.Env = append(os.Environ(), p.env("broker")...)
+	cmd.Env = append(os.Environ(), p.env()...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -175,32 +168,12 @@ func (p *process) killNow() error {
 	return fmt.Errorf("broker %d does not go away", pid)
 }
 
-// restartCommand is for the universal suite.
-func (p *process) restartCommand() []string {
-	return append(append([]string{"env"}, p.env("restart")...), os.Args[0])
-}
-
-func processFromEnv() (*process, error) {
-	port, err := strconv.Atoi(os.Getenv(envPort))
-	return &process{dir: os.Getenv(envDir), port: port}, err
-}
-
-func restartBroker() error {
-	p, err := processFromEnv()
-	if err != nil {
-		return err
-	}
-	if err := p.killNow(); err != nil {
-		return err
-	}
-	return p.spawn()
-}
-
 func serveBroker() {
-	p, err := processFromEnv()
+	port, err := strconv.Atoi(os.Getenv(envPort))
 	if err != nil {
 		panic(err)
 	}
+	p := &process{dir: os.Getenv(envDir), port: port}
 	owner, err := strconv.Atoi(os.Getenv(envOwner))
 	if err != nil {
 		panic(err)

@@ -24,11 +24,24 @@ func kindOf(err error) fault.Kind {
 		return fault.Canceled
 	case fromBroker && slices.Contains(invalid(), k):
 		return fault.Invalid
-	case fromBroker && slices.Contains(denied(), k):
+	case fromBroker && slices.Contains(denied(), k), untrusted(err), refusedTLS(err):
 		return fault.Denied
 	default:
 		return fault.Unavailable
 	}
+}
+
+// untrusted reports a broker whose certificate is not good.
+func untrusted(err error) bool {
+	_, is := errors.AsType[*tls.CertificateVerificationError](err)
+	return is
+}
+
+// refusedTLS reports a broker that refused our certificate, or that we have none.
+func refusedTLS(err error) bool {
+	_, is := errors.AsType[tls.AlertError](err)
+	op, fromPeer := errors.AsType[*net.OpError](err)
+	return is || fromPeer && op.Op == "remote error" // how crypto/tls reports an alert over TCP
 }
 
 // invalid are the broker's answers that no retry mends. InvalidReplicationFactor is not one of them: a
@@ -70,7 +83,6 @@ func (j *judge) final(err error) (fault.Kind, bool) {
 
 // fixOf is what to do about an error that lasts, or "".
 func fixOf(err error) string {
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
 	_, opErr := errors.AsType[*net.OpError](err)
 	switch {
@@ -82,7 +94,9 @@ func fixOf(err error) string {
 		return "start more brokers, or set KAFKA_REPLICATION_FACTOR to at most their number"
 	case errors.Is(err, kafka.InvalidSessionTimeout):
 		return "set KAFKA_SESSION_TIMEOUT to a time between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
-	case untrusted:
+	case refusedTLS(err):
+		return "set KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE to a certificate the broker knows, and its key"
+	case untrusted(err):
 		return "set KAFKA_TLS_CA_FILE to the authority of the broker's certificate, and name the broker in KAFKA_BROKERS as the certificate does"
 	case noTLS:
 		return "unset KAFKA_TLS, or give a port of the broker's that speaks TLS"
@@ -139,7 +153,7 @@ func retry(ctx context.Context, op, msg string, l *link, f func(context.Context)
 	var last error
 	var j judge
 	for {
-		err := f(ctx)
+		err := l.cause(ctx, f(ctx))
 		if err == nil {
 			return nil
 		}

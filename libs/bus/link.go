@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -63,6 +64,17 @@ func (l *link) refresh() {
 		l.refreshed = now
 		l.transport.CloseIdleConnections()
 	}
+}
+
+// cause is why no broker is known, where err only says that none is. The transport has it in the cache that
+// it answers metadata requests from.
+func (l *link) cause(ctx context.Context, err error) error {
+	if errors.Is(err, kafka.BrokerNotAvailable) {
+		if _, why := l.client.Metadata(ctx, &kafka.MetadataRequest{}); why != nil {
+			return why
+		}
+	}
+	return err
 }
 
 // close ends all requests and connections at once.
