@@ -74,7 +74,7 @@ type Config struct {
 	NackDelay time.Duration
 
 	// StallTimeout is how long a poll loop may lag, or go without an answer, before it is made
-	// anew. Default 30 s.
+	// anew. What fails for a third of it is logged as a warning. Default 30 s.
 	StallTimeout time.Duration
 
 	// Partitions is the count SubscribeInitialize creates a missing topic with. Default 4.
@@ -127,6 +127,10 @@ func (c Config) WithDefaults() Config {
 	}
 	return c
 }
+
+// patience is how long something may fail before a person should hear of it: a cluster that starts, moves
+// its leaders or comes back says no to all its readers for some seconds.
+func (c Config) patience() time.Duration { return c.StallTimeout / 3 }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T

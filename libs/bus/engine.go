@@ -26,6 +26,7 @@ type engine struct {
 	// onResolved, if set, is called each time a partition's start position becomes known.
 	onResolved func()
 
+	trouble  trouble
 	gaps     atomic.Uint64
 	restarts atomic.Uint64
 	commits  atomic.Uint64
@@ -38,7 +39,10 @@ type engine struct {
 }
 
 func newEngine(cfg Config, l *link, group string) *engine {
-	return &engine{cfg: cfg, log: cfg.Logger, link: l, group: group, zombies: map[int]<-chan struct{}{}}
+	return &engine{
+		cfg: cfg, log: cfg.Logger, link: l, group: group, zombies: map[int]<-chan struct{}{},
+		trouble: trouble{patience: cfg.patience()},
+	}
 }
 
 func (e *engine) resolved() {

@@ -20,29 +20,33 @@ func (e *engine) runGroup(ctx, parent context.Context, topics []string) error {
 	}
 	defer e.leave(group, conns)
 	var j judge
+	var failing time.Time // since when; zero while all is well
 	for ctx.Err() == nil {
 		gen, err := group.Next(ctx)
 		if err != nil {
-			if fatal := e.joinError(ctx, &j, err); fatal != nil {
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if fatal := e.joinError(ctx, &j, failing, err); fatal != nil {
 				return fatal
 			}
 			continue
 		}
-		j = judge{}
+		j, failing = judge{}, time.Time{}
 		e.runGeneration(ctx, parent, gen)
 	}
 	return nil
 }
 
 // joinError is nil for what passes by itself. kafka-go pauses for JoinBackoff before it tries again.
-func (e *engine) joinError(ctx context.Context, j *judge, err error) error {
+func (e *engine) joinError(ctx context.Context, j *judge, since time.Time, err error) error {
 	if ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed) {
 		return nil //nolint:nilerr // the end of ctx is how Run is meant to end
 	}
 	if k, final := j.final(err); final {
 		return fault.Wrap(k, "bus.join", "cannot join group "+e.group, err).WithFix(fixOf(err))
 	}
-	e.log.InfoContext(ctx, "joining the group failed, trying again", "group", e.group, "error", err)
+	e.log.Log(ctx, e.trouble.level(since), "joining the group failed, trying again", "group", e.group, "since", since, "error", err)
 	return nil
 }
 

@@ -65,21 +65,22 @@ func (s *source) touch() {
 // run fetches until ctx ends. No error ends it. work is the parent of the messages' contexts.
 func (s *source) run(ctx, work context.Context) {
 	pause := backoff{first: 100 * time.Millisecond, last: time.Second}
-	warned := false
+	var failing time.Time // since when; zero while all is well
 	for ctx.Err() == nil && s.awaitRoom(ctx) {
 		err := s.step(ctx, work)
-		switch {
-		case err == nil:
+		if err == nil {
 			pause.reset()
-			warned = false
+			failing = time.Time{}
 			continue
-		case ctx.Err() != nil:
-			return
-		case !warned:
-			warned = true
-			s.eng.log.WarnContext(ctx, "fetch failed, retrying", "topic", s.topic, "partition", s.partition,
-				"offset", s.next.Load(), "error", err)
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		s.eng.log.Log(ctx, s.eng.trouble.level(failing), "fetch failed, retrying", "topic", s.topic, "partition", s.partition,
+			"offset", s.next.Load(), "since", failing, "error", err)
 		s.eng.link.refresh()
 		pause.wait(ctx.Done())
 	}

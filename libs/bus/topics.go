@@ -173,7 +173,8 @@ func partitionCounts(ctx context.Context, l *link, names []string) (map[string]i
 func awaitTopics(ctx context.Context, cfg Config, l *link, names []string) (map[string]int, error) {
 	pause := backoff{first: 50 * time.Millisecond, last: time.Second}
 	var j judge
-	for warned := false; ; {
+	since, loud := time.Now(), trouble{patience: cfg.patience()}
+	for {
 		counts, err := partitionCounts(ctx, l, names)
 		if err == nil {
 			return counts, nil
@@ -181,10 +182,9 @@ func awaitTopics(ctx context.Context, cfg Config, l *link, names []string) (map[
 		if kind, final := j.final(err); ctx.Err() == nil && final {
 			return nil, fault.Wrap(kind, "bus.subscribe", "cannot read the topics", err).WithFix(fixOf(err))
 		}
-		if !warned && ctx.Err() == nil {
-			cfg.Logger.WarnContext(ctx, "waiting for topics", "topics", names, "error", err,
+		if ctx.Err() == nil {
+			cfg.Logger.Log(ctx, loud.level(since), "waiting for topics", "topics", names, "since", since, "error", err,
 				"fix", "check that Kafka runs and "+EnvBrokers+" is right, and that `agentos migrate` has run")
-			warned = true
 		}
 		l.refresh()
 		if !pause.wait(ctx.Done()) {
