@@ -36,33 +36,6 @@ the server, and change nothing; catalog needs neither.`,
 // reader is the service whose role reads: every role may read events.
 const reader = "learning"
 
-// eventDocument is an event as a program reads it.
-type eventDocument struct {
-	Position    int64           `json:"position"`
-	ID          string          `json:"id"`
-	Tenant      string          `json:"tenant"`
-	Stream      string          `json:"stream"`
-	Version     int64           `json:"version"`
-	Kind        string          `json:"kind"`
-	Schema      int             `json:"schema"`
-	Time        time.Time       `json:"time"`
-	Correlation string          `json:"correlation,omitempty"`
-	Causation   string          `json:"causation,omitempty"`
-	TraceParent string          `json:"traceparent,omitempty"`
-	Data        json.RawMessage `json:"data"`
-}
-
-func documentOf(r events.Record) eventDocument {
-	data := json.RawMessage(r.Data)
-	if !json.Valid(data) {
-		data = json.RawMessage(`"not JSON"`)
-	}
-	return eventDocument{
-		Position: r.Position, ID: r.ID, Tenant: r.Tenant, Stream: r.Stream, Version: r.StreamVersion, Kind: r.Kind,
-		Schema: r.SchemaVersion, Time: r.Time, Correlation: r.Correlation, Causation: r.Causation, TraceParent: r.TraceParent, Data: data,
-	}
-}
-
 // tailFlags select events.
 type tailFlags struct {
 	from   int64
@@ -171,7 +144,7 @@ func stopped(ctx context.Context, err error) error {
 
 func printEvent(out io.Writer, r events.Record, asJSON bool) error {
 	if asJSON {
-		return writeJSON(out, documentOf(r))
+		return writeJSON(out, events.DocumentOf(r))
 	}
 	return writef(out, "%d  %s  %s v%d  %s  %s\n", r.Position, r.Time.Format("15:04:05.000"), r.Stream, r.StreamVersion, r.Kind,
 		clip(string(r.Data), 120))
@@ -201,7 +174,7 @@ func eventsShowCommand(a *app) *cobra.Command {
 					return fault.Newf(fault.NotFound, "cli.events", "no event %s", args[0]).WithFix("`agentos events tail` lists events")
 				}
 				if a.json {
-					return writeJSON(cmd.OutOrStdout(), documentOf(recs[0]))
+					return writeJSON(cmd.OutOrStdout(), events.DocumentOf(recs[0]))
 				}
 				return showEvent(cmd.OutOrStdout(), recs[0])
 			})

@@ -151,10 +151,10 @@ func showParked(out io.Writer, asJSON bool, p parkedRow, recs []events.Record) e
 	if asJSON {
 		doc := struct {
 			parkedRow
-			Event *eventDocument `json:"event,omitempty"`
+			Event *events.Document `json:"event,omitempty"`
 		}{parkedRow: p}
 		if len(recs) > 0 {
-			e := documentOf(recs[0])
+			e := events.DocumentOf(recs[0])
 			doc.Event = &e
 		}
 		return writeJSON(out, doc)

@@ -24,8 +24,8 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
-// A released event keeps its bytes for ever: each golden is in the list with its checksum, and each line of
-// the list has its golden.
+// A released event keeps its bytes for ever, and so does a recorded history: each golden and each history is
+// in the list with its checksum, and each line of the list has its file.
 func TestGoldensNeverChange(t *testing.T) {
 	t.Parallel()
 	const fix = "; if the event is new, run `go generate ./events/catalog`; a changed shape is a new version"
@@ -42,9 +42,13 @@ func TestGoldensNeverChange(t *testing.T) {
 		}
 		listed[name], last = sum, name
 	}
-	files, err := filepath.Glob(filepath.Join(root, "events", "*", "testdata", "*.json"))
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, pattern := range []string{"events/*/testdata/*.json", "libs/service/foldtest/histories/*.jsonl.gz"} {
+		some, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
+		if err != nil || len(some) == 0 {
+			t.Fatalf("%s: %d files, err %v", pattern, len(some), err)
+		}
+		files = append(files, some...)
 	}
 	found := map[string]string{}
 	for _, path := range files {

@@ -27,7 +27,7 @@ func writeGoldens(root string, types []events.Type, unreleased bool) error {
 		return err
 	}
 	if unreleased {
-		clear(sums)
+		maps.DeleteFunc(sums, func(name, _ string) bool { return strings.HasPrefix(name, "events/") })
 	}
 	for _, t := range types {
 		dir := "events/" + string(events.FamilyOf(t.Kind)) + "/testdata/"
@@ -35,7 +35,7 @@ func writeGoldens(root string, types []events.Type, unreleased bool) error {
 			return err
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(root, "events", "*", "testdata", "*.json"))
+	files, err := released(root)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func writeGoldens(root string, types []events.Type, unreleased bool) error {
 		}
 		name, sum := filepath.ToSlash(rel), sha256.Sum256(data)
 		if had, ok := sums[name]; ok && had != hex.EncodeToString(sum[:]) {
-			return fmt.Errorf("%s was changed: a golden stays as it was released; restore it and make a new version", name)
+			return fmt.Errorf("%s was changed: a golden or a history stays as it was released; restore it and make a new version", name)
 		}
 		sums[name] = hex.EncodeToString(sum[:])
 	}
@@ -59,6 +59,16 @@ func writeGoldens(root string, types []events.Type, unreleased bool) error {
 		fmt.Fprintf(&b, "%s  %s\n", sums[name], name)
 	}
 	return write(root, sumsFile, []byte(b.String()))
+}
+
+// released lists the files that never change: the goldens of all facts, and the recorded histories.
+func released(root string) ([]string, error) {
+	goldens, err := filepath.Glob(filepath.Join(root, "events", "*", "testdata", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	histories, err := filepath.Glob(filepath.Join(root, "libs", "service", "foldtest", "histories", "*.jsonl.gz"))
+	return append(goldens, histories...), err
 }
 
 func writeGolden(root, dir string, t events.Type, unreleased bool) error {

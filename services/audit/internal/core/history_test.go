@@ -1,0 +1,15 @@
+package core_test
+
+import (
+	"testing"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/service/foldtest"
+	"github.com/agentos-kernel/agentos/services/audit/internal/core"
+)
+
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	foldtest.Replay(t, service.Fold[core.State]{Family: events.Audit, Evolve: core.Evolve, Codec: core.Codec})
+}

@@ -1,0 +1,15 @@
+package core_test
+
+import (
+	"testing"
+
+	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/service/foldtest"
+	"github.com/agentos-kernel/agentos/services/context/internal/core"
+)
+
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	foldtest.Replay(t, service.Fold[core.State]{Family: events.Context, Evolve: core.Evolve, Codec: core.Codec, Encode: core.Encode, Decode: core.Decode})
+}
