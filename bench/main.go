@@ -38,6 +38,7 @@ func benchmarks() []benchmark {
 		{"append", "transactions and events per second into the event store, beside a plain INSERT", runAppend},
 		{"bus", "messages per second and latency of the bus", runBus},
 		{"replay", "events per second from Postgres through decode and fold", runReplay},
+		{"snapshot", "load of a long stream that is not in memory, from its snapshot and from its start", runSnapshot},
 		{"startup", "`agentos up` on a warm data folder", runStartup},
 		{"turn", "kernel time of a whole step, one agent, zero-latency model", runTurn},
 		{"turns", "steps per second of many agents at once, zero-latency model", runTurns},
