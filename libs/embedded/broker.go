@@ -26,6 +26,9 @@ type BrokerConfig struct {
 	// Addr is host:port on loopback; default "127.0.0.1:0". Port 0 means a free one below 32768, remembered
 	// in Dir and used again by later starts as long as it is free.
 	Addr string
+	// Advertise is the host:port that clients are told, for a broker that they reach through a proxy.
+	// Default: where it listens.
+	Advertise string
 	// Logger gets the broker's warnings and errors. Default: none.
 	Logger *slog.Logger
 }
@@ -84,7 +87,7 @@ func openBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.ClusterID("agentos"),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return advertised(ln, cfg.Advertise), nil }),
 		kfake.GroupMinSessionTimeout(time.Second),
 		kfake.WithLogger(brokerLog{cfg.Logger}),
 		// kfake never delays a first rebalance; the setting is there so that DescribeConfigs tells the truth.
@@ -99,6 +102,27 @@ func openBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 			WithFix("Move "+cfg.Dir+" away and start again: the bus is rebuilt from Postgres."), ln.Close())
 	}
 	return &Broker{cluster: c, addr: ln.Addr().String()}, nil
+}
+
+// elsewhere is a listener that gives another address than its own.
+type elsewhere struct {
+	net.Listener
+	addr told
+}
+
+// Addr is what clients are told.
+func (e elsewhere) Addr() net.Addr { return e.addr }
+
+type told string
+
+func (told) Network() string  { return "tcp" }
+func (a told) String() string { return string(a) }
+
+func advertised(ln net.Listener, addr string) net.Listener {
+	if addr == "" {
+		return ln
+	}
+	return elsewhere{ln, told(addr)}
 }
 
 func lockBrokerDir(dir string) (*fileLock, error) {

@@ -81,7 +81,7 @@ func (r round) run(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), roundLimit)
 	defer cancel()
 	l := newLoad(t, *agents, r.steps, think)
-	w := newWorld(t, r.replicas, l.engine.Env())
+	w := newWorld(t, r.kind, r.replicas, l.engine.Env())
 	defer w.close()
 	l.watch(t, w.roots)
 	c := startControls(t, w, theSeed())

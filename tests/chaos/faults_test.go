@@ -41,6 +41,10 @@ func (w *world) doOne(ctx context.Context, f fault) error {
 		return nil
 	case f.What == faultHang:
 		return w.victim(f).hang(f.Hold)
+	case f.What == faultCut, f.What == faultSlow, f.What == faultMute:
+		return w.net.disturb(ctx, f)
+	case f.What == faultFull:
+		return w.disks.fill(f)
 	case f.What == faultStorm:
 		w.storm(f) //nolint:contextcheck // finding a free port takes none
 		return nil

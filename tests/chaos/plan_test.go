@@ -15,12 +15,20 @@ const (
 	faultKill  = "kill"  // SIGKILL, and started again at once
 	faultHang  = "hang"  // SIGSTOP past the session timeout, then SIGCONT
 	faultStorm = "storm" // replicas of a service join and leave
+
+	faultCut  = "cut"  // the connections end, and new ones are refused
+	faultSlow = "slow" // everything takes a while longer
+	faultMute = "mute" // connections stay open and carry nothing
+
+	faultFull = "full" // the disk has no room, then it is enlarged
 )
 
 // The victims that are no service.
 const (
 	victimInfra    = "infra" // broker and guard of the database in one process
 	victimPostgres = "postgres"
+	victimKafka    = "kafka"
+	victimBroker   = "broker" // its disk
 )
 
 // fault is one thing that is done to the kernel.
@@ -54,6 +62,10 @@ type kind struct {
 	parts []string // faults it draws from: a fault and a victim; "service" is any of the six
 	// together is how often, in percent, a second fault happens while the first one holds.
 	together int
+	// network puts a proxy between the services and their broker and database.
+	network bool
+	// disks puts the data of broker and database on small disks of their own.
+	disks bool
 }
 
 func kinds() []kind {
@@ -63,6 +75,12 @@ func kinds() []kind {
 		{name: "kill-postgres", parts: []string{"kill postgres"}},
 		{name: "hang", parts: []string{"hang service", "hang service", "hang infra"}},
 		{name: "storm", parts: []string{"storm service"}},
+		// A frozen owner, its group in motion, and a storm of another service beside it.
+		{name: "hang-storm", parts: []string{"hang service", "storm service"}, together: 70},
+		{name: "network", parts: []string{
+			"cut kafka", "cut postgres", "slow kafka", "slow postgres", "mute kafka", "mute postgres", "kill service",
+		}, together: 30, network: true},
+		{name: "disk", parts: []string{"full broker", "full postgres", "kill service"}, disks: true},
 		{name: "mixed", parts: []string{
 			"kill service", "kill service", "kill service", "kill infra", "kill postgres", "hang service", "hang infra", "storm service",
 		}, together: 30},

@@ -31,6 +31,8 @@ type world struct {
 	env      []string
 	db       *pgxpool.Pool // the owner's, for the checker
 	brokers  []string
+	net      *network // nil: the services reach infra without a detour
+	disks    disks    // nil: the data lies where everything lies
 
 	infra *guarded
 	procs map[string]*guarded // by "service-replica"
@@ -108,7 +110,7 @@ func (g *guarded) stop(limit time.Duration) error {
 	return err
 }
 
-func newWorld(t *testing.T, replicas int, env []string) *world {
+func newWorld(t *testing.T, k kind, replicas int, env []string) *world {
 	t.Helper()
 	home := kernel.Home(t)
 	w := &world{
@@ -118,7 +120,15 @@ func newWorld(t *testing.T, replicas int, env []string) *world {
 	if err := os.Mkdir(w.services, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.infra = guard(func() *kernel.Process { return kernel.Start(t, home, "infra", nil, "serve", "infra", "--json") })
+	if k.disks {
+		w.disks = newDisks(t, home)
+	}
+	var infraEnv []string
+	if k.network {
+		w.net = newNetwork(t, home)
+		infraEnv = []string{"KAFKA_BROKERS=" + w.net.broker.Addr(), "KAFKA_PARTITIONS=4"}
+	}
+	w.infra = guard(func() *kernel.Process { return kernel.Start(t, home, "infra", infraEnv, "serve", "infra", "--json") })
 	w.infra.process().Ready(t, readyLimit)
 	w.connect()
 	for _, n := range kernel.Names() {
@@ -146,6 +156,10 @@ func (w *world) connect() {
 	url, _ := infra["database_url"].(string)
 	for _, b := range infra["brokers"].([]any) { //nolint:forcetypeassert // our own file
 		w.brokers = append(w.brokers, fmt.Sprint(b))
+	}
+	if w.net != nil {
+		infra["brokers"], infra["embedded"] = []string{w.net.kafka.Listen}, true
+		infra["database_url"] = w.net.proxyPostgres(w.t, url)
 	}
 	if raw, err = json.Marshal(infra); err != nil {
 		w.t.Fatal(err)
