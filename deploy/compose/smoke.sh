@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # smoke.sh [short]: run compose.yaml as a user would, break it, and look at what it says. The whole also upgrades
-# from the commit before; short leaves that out, for CI. It has a project, a port and volumes of its own and removes them.
+# from the commit before (or BEFORE); short leaves that out, for CI. It has a project, a port and volumes of its own and removes them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=deploy/compose
@@ -67,7 +67,7 @@ mistake() {
 
 make --no-print-directory image AGENTOS_IMAGE="$image" >/dev/null
 if [ "$form" = whole ]; then
-  git worktree add -q --detach "bin/before-$$" HEAD~1
+  git worktree add -q --detach "bin/before-$$" "${BEFORE:-HEAD~1}"
   make --no-print-directory -C "bin/before-$$" image AGENTOS_IMAGE="$before" >/dev/null
   AGENTOS_IMAGE=$before up "the commit before"
   key=$(AGENTOS_IMAGE=$before compose exec -T edge agentos keys api)
