@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: build
 build: bin/agentos ## build bin/agentos
@@ -98,6 +98,10 @@ kafka-full: build ## the same with Watermill's universal suite in its full form
 .PHONY: kubernetes
 kubernetes: ## render the Kubernetes manifests and check them as an API server would
 	@cd deploy/kubernetes/check && go vet ./... && go test -count=1 ./... && go run . ../overlays/*
+
+.PHONY: observability
+observability: setup build ## hold dashboard, alerts and collector configuration against a running kernel
+	@cd deploy/observability/check && go vet ./... && go test -count=1 ./... && go run . ../../../bin/agentos
 
 .PHONY: bench
 bench: build ## measure the figures the README quotes
