@@ -295,6 +295,9 @@ func (s *shard) one(ctx context.Context, u *Unit, in *Input, parkCause error, sp
 		return nil
 	}
 	if in.Record == nil && u.changes == before && (in.done != nil || !fault.Is(err, fault.Unavailable)) {
+		if ctx.Err() != nil { // it was not refused: its reads were cut
+			err = stopping(err)
+		}
 		if in.done == nil {
 			s.rt.log.WarnContext(ctx, "command refused", "subject", in.Subject, "error", err)
 		}

@@ -334,7 +334,7 @@ func TestSilenceEndsATry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			srv, n := script(t, silent(first))
-			p := provider(t, srv.URL, func(c *openai.Config) { c.FirstToken, c.Idle = 50*time.Millisecond, 50*time.Millisecond })
+			p := provider(t, srv.URL, func(c *openai.Config) { c.FirstToken, c.Idle = 500*time.Millisecond, 500*time.Millisecond })
 			_, _, err := complete(t, p)
 			if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), name) || n.Load() != 3 {
 				t.Errorf("%v after %d requests", err, n.Load())
