@@ -84,8 +84,8 @@ chaos-short: build ## kills, freezes, crowds of replicas for two minutes: SEED=n
 	@AGENTOS_TEST_CHAOS=1 go test -count=1 -timeout 10m -v ./tests/chaos -args $(if $(SEED),-seed $(SEED))
 
 .PHONY: chaos
-chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=name runs one kind
-	go test -count=1 -timeout 3h -run TestLong -v ./tests/chaos -args -long $(if $(SEED),-seed $(SEED)) $(if $(KIND),-kind $(KIND))
+chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=name runs one kind, KAFKA=1 takes a real Kafka
+	$(if $(KAFKA),AGENTOS_TEST_KAFKA=1) go test -count=1 -timeout 3h -run TestLong -v ./tests/chaos -args -long $(if $(SEED),-seed $(SEED)) $(if $(KIND),-kind $(KIND)) $(if $(KAFKA),-kafka)
 
 .PHONY: kafka
 kafka: build ## the bus and the kernel on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker

@@ -16,11 +16,12 @@ import (
 )
 
 var (
-	seed   = flag.Uint64("seed", 0, "seed of the faults; 0 takes a new one")
-	long   = flag.Bool("long", false, "run a round of each kind with 12 agents of 200 steps")
-	only   = flag.String("kind", "", "run this kind of the long rounds only")
-	agents = flag.Int("agents", 12, "agents of a round")
-	steps  = flag.Int("steps", 0, "steps of an agent; 0: 200 in long rounds, 80 in short ones")
+	seed      = flag.Uint64("seed", 0, "seed of the faults; 0 takes a new one")
+	long      = flag.Bool("long", false, "run a round of each kind with 12 agents of 200 steps")
+	only      = flag.String("kind", "", "run this kind of the long rounds only")
+	realKafka = flag.Bool("kafka", false, "on a real Kafka instead of the embedded broker, where the kind allows it")
+	agents    = flag.Int("agents", 12, "agents of a round")
+	steps     = flag.Int("steps", 0, "steps of an agent; 0: 200 in long rounds, 80 in short ones")
 )
 
 const (
@@ -56,7 +57,7 @@ func TestLong(t *testing.T) { //nolint:paralleltest // it wants the machine for 
 		t.Skip("opt-in: `make chaos` runs it")
 	}
 	for _, k := range kinds() { //nolint:paralleltest // one at a time
-		if *only != "" && *only != k.name {
+		if (*only != "" && *only != k.name) || (*realKafka && (k.network || k.disks)) {
 			continue
 		}
 		t.Run(k.name, func(t *testing.T) { round{kind: k, replicas: 1, steps: longSteps, faults: 1000}.run(t) })

@@ -36,6 +36,8 @@ func (w *world) doOne(ctx context.Context, f fault) error {
 			return fmt.Errorf("find the postmaster: %w", err)
 		}
 		return syscall.Kill(pid, syscall.SIGKILL)
+	case f.Victim == victimInfra && w.apache != nil:
+		return w.disturbKafka(ctx, f)
 	case f.What == faultKill:
 		w.victim(f).kill()
 		return nil
@@ -50,6 +52,19 @@ func (w *world) doOne(ctx context.Context, f fault) error {
 		return nil
 	}
 	return fmt.Errorf("no such fault: %s", f)
+}
+
+// disturbKafka does to a real Kafka what is done to infra, which has the embedded broker in it.
+func (w *world) disturbKafka(ctx context.Context, f fault) error {
+	if f.What == faultKill {
+		w.apache.Kill()
+		return w.apache.Start(ctx)
+	}
+	if err := w.apache.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	time.Sleep(f.Hold)
+	return w.apache.Signal(syscall.SIGCONT)
 }
 
 func (w *world) victim(f fault) *guarded {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/agentos-kernel/agentos/libs/client"
+	"github.com/agentos-kernel/agentos/libs/testkit/kafkatest"
 	"github.com/agentos-kernel/agentos/tests/kernel"
 )
 
@@ -31,8 +32,9 @@ type world struct {
 	env      []string
 	db       *pgxpool.Pool // the owner's, for the checker
 	brokers  []string
-	net      *network // nil: the services reach infra without a detour
-	disks    disks    // nil: the data lies where everything lies
+	net      *network          // nil: the services reach infra without a detour
+	disks    disks             // nil: the data lies where everything lies
+	apache   *kafkatest.Broker // nil: the embedded broker
 
 	infra *guarded
 	procs map[string]*guarded // by "service-replica"
@@ -127,6 +129,10 @@ func newWorld(t *testing.T, k kind, replicas int, env []string) *world {
 	if k.network {
 		w.net = newNetwork(t, home)
 		infraEnv = []string{"KAFKA_BROKERS=" + w.net.broker.Addr(), "KAFKA_PARTITIONS=4"}
+	}
+	if *realKafka {
+		w.apache = kafkatest.Start(t, kafkatest.Config{Dir: filepath.Join(home, "kafka")})
+		infraEnv = []string{"KAFKA_BROKERS=" + w.apache.Addr()}
 	}
 	w.infra = guard(func() *kernel.Process { return kernel.Start(t, home, "infra", infraEnv, "serve", "infra", "--json") })
 	w.infra.process().Ready(t, readyLimit)
