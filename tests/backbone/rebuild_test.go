@@ -2,6 +2,7 @@ package backbone_test
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,5 +106,44 @@ func TestRepublish(t *testing.T) {
 		if got := l.heard(s); !slices.Equal(got, upTo(3)) {
 			t.Errorf("%s: %v", s, got)
 		}
+	}
+}
+
+// A relay that was paused past its lock and goes on publishes what another has published since, long after
+// newer events: consumers drop it by the stream's version, and lose no order.
+func TestStaleRelayDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	wr := w.Runtime(t, writer())
+	w.Run(t, wr)
+	l := &listener{}
+	rt, metrics := measured(t, w, l.definition())
+	w.Run(t, rt)
+	pub, err := bus.NewPublisher(w.Bus())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pub.Close() }()
+	conn := operator(t, w)
+	send(t, wr, "z", "1", "2", "3", "4", "5")
+	testkit.Eventually(t, "the first five", func() bool { return len(l.heard("agent/z")) == 5 })
+	stale := int64(0)
+	for i := range 5 {
+		n, _, err := service.Republish(t.Context(), conn, pub, 1, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stale += n
+		send(t, wr, "z", strconv.Itoa(6+i))
+	}
+	if stale == 0 {
+		t.Fatal("nothing was published again")
+	}
+	dropped := func() float64 { n, _ := value(t, metrics, "agentos_duplicates_total"); return n }
+	testkit.Eventually(t, "all ten, and what was stale", func() bool {
+		return len(l.heard("agent/z")) >= 10 && dropped() >= float64(stale)
+	})
+	if got := l.heard("agent/z"); !slices.Equal(got, upTo(10)) {
+		t.Errorf("heard %v", got)
 	}
 }

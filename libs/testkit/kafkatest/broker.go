@@ -176,24 +176,23 @@ func (b *Broker) Stop() error {
 	}
 }
 
-// DropNewestSegments removes the newest segment of every partition of the topics, as a disk does that lost
-// what was not synchronised. The broker must not run. It returns how many segments were not empty.
-func (b *Broker) DropNewestSegments(topics ...string) (dropped int, err error) {
+// DropNewestSegments removes the newest segment of every partition of the topics that match the pattern, as
+// a disk does that lost what was not synchronised. The broker must not run. It returns how many of them
+// were not empty.
+func (b *Broker) DropNewestSegments(pattern string) (dropped int, err error) {
 	if b.cmd != nil {
 		return 0, fault.New(fault.Invalid, op, "the broker runs")
 	}
-	for _, topic := range topics {
-		folders, err := filepath.Glob(filepath.Join(b.data(), topic+"-[0-9]*"))
+	folders, err := filepath.Glob(filepath.Join(b.data(), pattern+"-[0-9]*"))
+	if err != nil {
+		return 0, err
+	}
+	for _, dir := range folders {
+		n, err := dropNewest(dir)
 		if err != nil {
 			return dropped, err
 		}
-		for _, dir := range folders {
-			n, err := dropNewest(dir)
-			if err != nil {
-				return dropped, err
-			}
-			dropped += n
-		}
+		dropped += n
 	}
 	return dropped, nil
 }
