@@ -21,6 +21,7 @@ type env struct {
 	bin    string // the kernel's binary, built on first use
 	short  bool
 	smoke  bool
+	kafka  bool // Apache Kafka instead of the embedded broker, for what is measured below HTTP
 	agents int
 	homes  int
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/agentos-kernel/agentos/libs/embedded"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
 	"github.com/agentos-kernel/agentos/libs/service"
+	"github.com/agentos-kernel/agentos/libs/testkit/kafkatest"
 )
 
 // partitions is the count of the embedded broker's topics, as `agentos up` makes them.
@@ -24,10 +25,11 @@ const partitions = 4
 
 // parts are a database and a broker of one's own, durable both, for what is measured below HTTP.
 type parts struct {
-	pg     *embedded.Postgres
-	broker *embedded.Broker
-	log    *slog.Logger
-	pools  []*pgxpool.Pool
+	pg    *embedded.Postgres
+	kafka bus.Config
+	stop  func() error // the broker
+	log   *slog.Logger
+	pools []*pgxpool.Pool
 }
 
 // families are the services the library benchmarks play, by the schema the kernel gives them.
@@ -47,7 +49,7 @@ func (e *env) withParts(ctx context.Context, f func(p *parts) error) (err error)
 	if p.pg, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{Home: filepath.Join(home, "postgres"), Logger: p.log}); err != nil {
 		return err
 	}
-	if p.broker, err = embedded.StartBroker(ctx, embedded.BrokerConfig{Dir: filepath.Join(home, "broker"), Logger: p.log}); err != nil {
+	if err := p.startBroker(ctx, filepath.Join(home, "broker"), e.kafka); err != nil {
 		return err
 	}
 	if err := p.prepare(ctx); err != nil {
@@ -61,8 +63,8 @@ func (p *parts) close(ctx context.Context) error {
 		pool.Close()
 	}
 	var errs []error
-	if p.broker != nil {
-		errs = append(errs, p.broker.Close())
+	if p.stop != nil {
+		errs = append(errs, p.stop())
 	}
 	if p.pg != nil {
 		ctx, cancel := context.WithTimeout(ctx, stopLimit)
@@ -90,7 +92,27 @@ func (p *parts) prepare(ctx context.Context) error {
 }
 
 func (p *parts) bus() bus.Config {
-	return bus.Config{Brokers: []string{p.broker.Addr()}, SessionTimeout: 2 * time.Second, Logger: p.log}
+	cfg := p.kafka
+	cfg.Logger = p.log
+	return cfg
+}
+
+// startBroker starts the embedded broker, or Apache Kafka from its jars.
+func (p *parts) startBroker(ctx context.Context, dir string, apache bool) error {
+	if apache {
+		b, err := kafkatest.New(ctx, kafkatest.Config{Dir: dir})
+		if err != nil {
+			return err
+		}
+		p.kafka, p.stop = b.Bus(), b.Stop
+		return b.Start(ctx)
+	}
+	b, err := embedded.StartBroker(ctx, embedded.BrokerConfig{Dir: dir, Logger: p.log})
+	if err != nil {
+		return err
+	}
+	p.kafka, p.stop = bus.Config{Brokers: []string{b.Addr()}, SessionTimeout: 2 * time.Second}, b.Close
+	return nil
 }
 
 // pool logs in as a service, as the kernel does.

@@ -1,6 +1,6 @@
 // Command bench measures the kernel and prints the figures the README quotes.
 //
-//	go run ./bench NAME [--json] [--short] [--agents N]
+//	go run ./bench NAME [--json] [--short] [--agents N] [--kafka]
 //
 // Every benchmark starts what it needs itself, in a temporary folder and on the loopback interface, on a
 // durable Postgres and the embedded broker, and removes it afterwards. A figure that misses its budget is
@@ -65,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	asJSON := fs.Bool("json", false, "one JSON object a line")
 	short := fs.Bool("short", false, "fewer rounds: figures are rough")
 	agents := fs.Int("agents", 100, "agents of `turns`, 1 to 2000")
+	kafka := fs.Bool("kafka", false, "of `bus` and `hop`: Apache Kafka from its jars, not the embedded broker; needs java and mvn")
 	fs.Usage = func() {
 		_, _ = fmt.Fprint(fs.Output(), usage())
 		fs.PrintDefaults()
@@ -90,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	e.smoke = name == "smoke"
+	e.smoke, e.kafka = name == "smoke", *kafka
 	return errors.Join(runAll(ctx, e, chosen), e.close())
 }
 
@@ -109,7 +110,7 @@ func choose(name string) ([]benchmark, error) {
 
 func usage() string {
 	var b strings.Builder
-	b.WriteString("usage: go run ./bench NAME [--json] [--short] [--agents N]\n")
+	b.WriteString("usage: go run ./bench NAME [--json] [--short] [--agents N] [--kafka]\n")
 	for _, x := range benchmarks() {
 		fmt.Fprintf(&b, "  %-8s %s\n", x.name, x.about)
 	}

@@ -15,9 +15,11 @@ import (
 const (
 	dialTimeout = 3 * time.Second
 	metadataTTL = 5 * time.Second
-	// refreshEvery keeps a crowd of fetch loops that fail together from dropping each other's new
-	// connections.
-	refreshEvery = 200 * time.Millisecond
+	// The least and the most time between two refreshes. A crowd of fetch loops that fail together must not
+	// drop each other's new connections, nor trample a broker that has only just come back and is slow.
+	refreshFirst, refreshLast = 200 * time.Millisecond, time.Second
+	// refreshCalm without a refresh says that the trouble is over.
+	refreshCalm = 5 * time.Second
 )
 
 // link is one component's own connections to the cluster. Nothing is shared between components, so
@@ -30,7 +32,8 @@ type link struct {
 	cancel    context.CancelFunc
 
 	mu        sync.Mutex
-	refreshed time.Time
+	refreshed time.Time     // the last time
+	every     time.Duration // the least time to the next
 }
 
 func newLink(cfg Config) *link {
@@ -60,10 +63,17 @@ func newLink(cfg Config) *link {
 func (l *link) refresh() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.refreshed) >= refreshEvery {
-		l.refreshed = now
-		l.transport.CloseIdleConnections()
+	now := time.Now()
+	since := now.Sub(l.refreshed)
+	if since < l.every {
+		return
 	}
+	l.every = min(2*l.every, refreshLast)
+	if since > refreshCalm {
+		l.every = refreshFirst
+	}
+	l.refreshed = now
+	l.transport.CloseIdleConnections()
 }
 
 // cause is why no broker is known, where err only says that none is. The transport has it in the cache that

@@ -15,7 +15,7 @@ func versions() []string { return []string{kafkatest.Newest4, kafkatest.Newest3}
 
 const (
 	conversations = 20
-	driveLimit    = 2 * time.Minute
+	driveLimit    = 5 * time.Minute // a JVM takes a minute to start on a machine with much other work
 )
 
 // Recorded conversations run while the broker is killed, and while it loses the newest segment of every
