@@ -43,6 +43,17 @@ image: rootfs ## the container image of all services, AGENTOS_IMAGE (default age
 compose-smoke: ## run deploy/compose in containers as a user would, break it, and remove it (FORM=short: as CI does)
 	@bash deploy/compose/smoke.sh $(FORM)
 
+.PHONY: containers
+containers: ## several replicas on containers, disturbed and upgraded (FORM=short: as CI does)
+	@bash tests/integration/deployment/containers.sh $(FORM)
+
+.PHONY: processes
+processes: build ## the same on processes of this machine, whole; make test runs its short form
+	@AGENTOS_TEST_DEPLOYMENT=all bash tests/run.sh -logs -count=1 -timeout 25m -run TestProcesses ./tests/integration/deployment
+
+.PHONY: integration
+integration: compose-smoke containers ## the full stack in containers: an engine, the images, compose, several replicas (FORM=short)
+
 .PHONY: setup
 setup: ## fetch what the machine lacks (python3, where apt-get can)
 	@bash deploy/bare/setup.sh
@@ -114,6 +125,7 @@ check: ## what CI runs: drift, lint, tests, one run of the main job, one iterati
 .PHONY: nightly
 nightly: check ## the long suites
 	$(MAKE) kafka-full
+	$(MAKE) processes integration
 	$(MAKE) crash POINTS=60
 	go run ./bench all
 

@@ -33,7 +33,7 @@ type Load struct {
 
 	mu     sync.Mutex
 	next   int
-	report drive.Report
+	report drive.Report // its Seconds are those of the slowest conversation
 	err    error
 }
 
@@ -91,6 +91,7 @@ func (l *Load) add(r drive.Report, err error) {
 	l.report.Completed += r.Completed
 	l.report.ModelCalls += r.ModelCalls
 	l.report.ToolCalls += r.ToolCalls
+	l.report.Seconds = max(l.report.Seconds, r.Seconds)
 	l.report.PIDs = append(l.report.PIDs, r.PIDs...)
 	l.report.Differences = append(l.report.Differences, r.Differences...)
 }
@@ -128,6 +129,6 @@ func (l *Load) Check(t testing.TB, c *client.Client) {
 	for _, pid := range r.PIDs {
 		Once(t, c, pid)
 	}
-	fmt.Printf("%s: %d conversations with %d model and %d tool calls, all identical to their recordings, nothing lost or doubled\n",
-		t.Name(), r.Processes, r.ModelCalls, r.ToolCalls)
+	fmt.Printf("%s: %d conversations with %d model and %d tool calls, all identical to their recordings, nothing lost or doubled, the slowest in %.1f s\n",
+		t.Name(), r.Processes, r.ModelCalls, r.ToolCalls, r.Seconds)
 }

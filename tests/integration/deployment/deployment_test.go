@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/agentos-kernel/agentos/libs/client"
-	"github.com/agentos-kernel/agentos/tests/kernel"
 )
 
 // deployment is a kernel of several replicas with its Kafka and Postgres, and what can befall them. A
@@ -16,8 +15,8 @@ type deployment interface {
 	client() *client.Client
 	// address is the edge's base URL and the API key.
 	address() (url, key string)
-	// scale runs n replicas of a service and waits until those that are new are ready.
-	scale(t *testing.T, service string, n int)
+	// scale runs n replicas of every service and waits until those that are new are ready.
+	scale(t *testing.T, n int)
 	// kill ends a replica with SIGKILL.
 	kill(t *testing.T, service string, n int)
 	// start starts a replica that was killed, and waits until it is ready.
@@ -65,14 +64,6 @@ func newClient(t testing.TB, url, key string) *client.Client {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// scaleAll runs n replicas of every service.
-func scaleAll(t *testing.T, d deployment, n int) {
-	t.Helper()
-	for _, s := range kernel.Names() {
-		d.scale(t, s, n)
-	}
 }
 
 // owned is a test whose resources live as long as another one.

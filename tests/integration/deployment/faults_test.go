@@ -16,7 +16,7 @@ func rebalance(t *testing.T, w *world) {
 	t.Helper()
 	l, check := w.load(t)
 	progress(t, l, 1)
-	scaleAll(t, w, 2)
+	w.scale(t, 2)
 	progress(t, l, 2*atOnce)
 	check()
 }
@@ -26,7 +26,7 @@ func scaledDown(t *testing.T, w *world) {
 	t.Helper()
 	l, check := w.load(t)
 	progress(t, l, 1)
-	scaleAll(t, w, 1)
+	w.scale(t, 1)
 	progress(t, l, atOnce)
 	check()
 }
@@ -117,7 +117,7 @@ func postgresRestarts(hard bool) func(*testing.T, *world) {
 // upgrade: two replicas of every service of the commit before become this one, one by one, under load.
 func upgrade(t *testing.T, w *world) {
 	t.Helper()
-	scaleAll(t, w, 2)
+	w.scale(t, 2)
 	l, check := w.load(t)
 	progress(t, l, 1)
 	w.migrate(t)

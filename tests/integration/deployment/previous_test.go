@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -38,7 +39,7 @@ func previousBinary(t *testing.T) string {
 	dir := previousTree(t)
 	bin := filepath.Join(dir, "bin", "agentos")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", bin, "./cmd/agentos") //nolint:gosec // our own source
-	build.Dir = dir
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the commit before: %v\n%s", err, out)
 	}

@@ -45,7 +45,7 @@ type processes struct {
 // process is one replica.
 type process struct {
 	*kernel.Process
-	name            string
+	service, name   string
 	http            string // where it listens
 	wire            *wire
 	database, kafka *proxy
@@ -68,7 +68,7 @@ func newProcesses(t *testing.T, v version) deployment {
 		balancer := newProxy(t, func() []way { return d.ways(n) })
 		args = append(args, "--upstream", n+"=http://"+balancer.addr)
 	}
-	scaleAll(t, d, 1)
+	d.scale(t, 1)
 	ready := kernel.StartBinary(t, d.bin, d.home, "edge", nil, args...).Ready(t, startLimit)
 	d.url, _ = ready["url"].(string)
 	raw, err := os.ReadFile(filepath.Join(d.home, "api.key"))
@@ -139,20 +139,27 @@ func (d *processes) replica(t *testing.T, service string, n int) *process {
 	return d.replicas[service][n]
 }
 
-func (d *processes) scale(t *testing.T, service string, n int) {
+func (d *processes) scale(t *testing.T, n int) {
 	t.Helper()
-	d.mu.Lock()
-	have := d.replicas[service]
-	d.replicas[service] = have[:min(n, len(have))]
-	d.mu.Unlock()
-	for _, r := range have[min(n, len(have)):] {
-		d.stop(t, r)
-	}
-	for i := len(have); i < n; i++ {
-		r := d.newReplica(t, service, i)
-		d.run(t, r)
+	var started []*process
+	for _, service := range kernel.Names() {
 		d.mu.Lock()
-		d.replicas[service] = append(d.replicas[service], r)
+		have := d.replicas[service]
+		d.replicas[service] = have[:min(n, len(have))]
+		d.mu.Unlock()
+		for _, r := range have[min(n, len(have)):] {
+			d.stop(t, r)
+		}
+		for i := len(have); i < n; i++ {
+			r := d.newReplica(t, service, i)
+			d.launch(t, r)
+			started = append(started, r)
+		}
+	}
+	for _, r := range started {
+		r.Ready(t, startLimit)
+		d.mu.Lock()
+		d.replicas[r.service] = append(d.replicas[r.service], r)
 		d.mu.Unlock()
 	}
 }
@@ -160,7 +167,7 @@ func (d *processes) scale(t *testing.T, service string, n int) {
 // newReplica is a replica with its proxies, not yet running.
 func (d *processes) newReplica(t testing.TB, service string, n int) *process {
 	t.Helper()
-	r := &process{name: fmt.Sprintf("%s-%d", service, n), http: "127.0.0.1:" + kernel.Port(t), wire: newWire()}
+	r := &process{service: service, name: fmt.Sprintf("%s-%d", service, n), http: "127.0.0.1:" + kernel.Port(t), wire: newWire()}
 	u, err := url.Parse(d.database)
 	if err != nil {
 		t.Fatal(err)
@@ -172,21 +179,20 @@ func (d *processes) newReplica(t testing.TB, service string, n int) *process {
 	return r
 }
 
-func (d *processes) run(t testing.TB, r *process) {
+// launch starts a replica and does not wait for it.
+func (d *processes) launch(t testing.TB, r *process) {
 	t.Helper()
-	service := r.name[:strings.LastIndexByte(r.name, '-')]
 	u, err := url.Parse(d.database)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.Host = r.database.addr
 	args := append([]string{
-		"serve", service, "--json", "--http", r.http, "--partitions", partitions,
+		"serve", r.service, "--json", "--http", r.http, "--partitions", partitions,
 		"--workspace-root", filepath.Join(d.home, "workspaces"),
 	}, kernel.Examples(t)...)
 	r.Process = kernel.StartBinary(owned{t, d.owner}, d.bin, d.home, r.name,
 		[]string{"DATABASE_URL=" + u.String(), "KAFKA_BROKERS=" + r.kafka.addr}, args...)
-	r.Ready(t, startLimit)
 }
 
 func (d *processes) stop(t *testing.T, r *process) {
@@ -203,7 +209,9 @@ func (d *processes) kill(t *testing.T, service string, n int) {
 
 func (d *processes) start(t *testing.T, service string, n int) {
 	t.Helper()
-	d.run(t, d.replica(t, service, n))
+	r := d.replica(t, service, n)
+	d.launch(t, r)
+	r.Ready(t, startLimit)
 }
 
 func (d *processes) pause(t *testing.T, service string, n int) {
@@ -279,7 +287,8 @@ func (d *processes) upgrade(t *testing.T, service string, n int) {
 	t.Helper()
 	r := d.replica(t, service, n)
 	d.stop(t, r)
-	d.run(t, r)
+	d.launch(t, r)
+	r.Ready(t, startLimit)
 }
 
 // report prints the ends of the logs when the test has failed.
