@@ -37,10 +37,20 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		batch:        telemetry.BatchStreams().Histogram(labels),
 		calls:        telemetry.CallSeconds().Histogram(labels),
 	}
+	for _, outcome := range []string{snapshotWritten, snapshotUsed, snapshotIgnored} {
+		m.snapshots.WithLabelValues(outcome) // shown as 0 from the start
+	}
 	register(reg, m.duplicates, m.gaps, m.overtaken, m.swept, m.parked, m.unparked, m.notified, m.foreign, m.appended,
 		m.published, m.backlog, m.parkedDepth, m.watermarkAge, m.retries, m.snapshots, m.commit, m.batch, m.calls)
 	return m
 }
+
+// The outcomes of the snapshots' metric.
+const (
+	snapshotWritten = "written"
+	snapshotUsed    = "used"
+	snapshotIgnored = "ignored"
+)
 
 func serviceLabels(service string) prometheus.Labels {
 	return prometheus.Labels{telemetry.LabelService: service}

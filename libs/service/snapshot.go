@@ -83,7 +83,7 @@ func (w *snapshots) write(ctx context.Context, batch []snapshot) error {
 	if err := w.rt.deps.DB.SendBatch(ctx, p).Close(); err != nil {
 		return err
 	}
-	w.rt.metrics.snapshots.WithLabelValues("written").Add(float64(len(batch)))
+	w.rt.metrics.snapshots.WithLabelValues(snapshotWritten).Add(float64(len(batch)))
 	return nil
 }
 

@@ -212,10 +212,10 @@ func (s *Streams[S]) LoadAt(ctx context.Context, u *Unit, tenant, subject string
 		return nil, err
 	}
 	if l.Ignored != nil {
-		u.rt.metrics.snapshots.WithLabelValues("ignored").Inc()
+		u.rt.metrics.snapshots.WithLabelValues(snapshotIgnored).Inc()
 		u.rt.log.InfoContext(ctx, "snapshot not used", "stream", key.stream, "reason", l.Ignored)
 	} else if l.Snapshot > 0 {
-		u.rt.metrics.snapshots.WithLabelValues("used").Inc()
+		u.rt.metrics.snapshots.WithLabelValues(snapshotUsed).Inc()
 	}
 	st := &Stream[S]{
 		State: l.State, Version: l.Version, evolve: s.fold.Evolve, key: key, gen: u.gen, saved: l.Snapshot, size: l.Size,
