@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,8 @@ kept hot for how long is up to you, by state:
 
   agentos archive --status completed --older-than 7d
   agentos archive --status failed,terminated --older-than 90d
+
+"agentos up --archive-after 30d" does it by itself for all states; elsewhere let cron run it.
 
 To take the cold part to other disks, or out of the database, as its owner:
 
@@ -67,6 +71,29 @@ away cannot be read any more: the processes are listed without their events, "re
 	return cmd
 }
 
+// archiveLoop archives what ended longer ago than age, until ctx ends. A run that fails is logged and left
+// to the next one: nothing waits for it.
+func archiveLoop(ctx context.Context, infra *stack.Infra, age time.Duration, log *slog.Logger) error {
+	tick := time.NewTicker(min(max(age/24, time.Second), time.Hour))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		got, err := stack.Archive(ctx, infra, stack.EndStates(), time.Now().Add(-age), false)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			log.WarnContext(ctx, "ended processes not archived", "error", err)
+		case got.Events > 0:
+			log.InfoContext(ctx, "ended processes archived", "streams", got.Streams, "events", got.Events)
+		}
+	}
+}
+
 // parseAge reads a duration that may be given in days.
 func parseAge(s string) (time.Duration, error) {
 	const day = 24 * time.Hour
@@ -80,7 +107,7 @@ func parseAge(s string) (time.Duration, error) {
 		}
 	}
 	if err != nil || age < 0 {
-		return 0, fault.Newf(fault.Invalid, "cli.archive", "--older-than %q is no age", s).WithFix("give days or hours, such as 30d or 12h")
+		return 0, fault.Newf(fault.Invalid, "cli.archive", "%q is no age", s).WithFix("give days or hours, such as 30d or 12h")
 	}
 	return age, nil
 }

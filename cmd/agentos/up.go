@@ -29,6 +29,7 @@ type upFlags struct {
 	Offline         bool
 	LogLevel        string // debug, info, warn (default), error
 	GraceTime       time.Duration
+	ArchiveAfter    string // age of ended processes to be archived; empty: never
 }
 
 // runUp runs the whole kernel in this process until ctx ends. Standard output gets the ready line,
@@ -51,6 +52,12 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 	if err != nil {
 		return err
 	}
+	var archiveAfter time.Duration
+	if f.ArchiveAfter != "" {
+		if archiveAfter, err = parseAge(f.ArchiveAfter); err != nil {
+			return err
+		}
+	}
 	infra, err := stack.StartInfra(ctx, stack.InfraConfig{
 		Home: home, DatabaseURL: url, Kafka: kafka, Partitions: f.Partitions,
 		Offline: f.Offline, Logger: log, Progress: progress,
@@ -65,6 +72,9 @@ func runUp(ctx context.Context, out, errOut io.Writer, f upFlags) error {
 	g, gctx := errgroup.WithContext(ctx)
 	gctx, end := context.WithCancel(gctx)
 	g.Go(func() error { return infra.Guard(gctx) })
+	if f.ArchiveAfter != "" {
+		g.Go(func() error { return archiveLoop(gctx, infra, archiveAfter, log) })
+	}
 	g.Go(func() error {
 		defer end()
 		return serveNode(gctx, infra, nodeConfig(home, f, log, traces), func(url string) error {

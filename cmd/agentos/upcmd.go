@@ -26,6 +26,7 @@ With --json one line when it is ready: url, api_key_file, os_pid.`,
 		}),
 	}
 	cmd.Flags().StringVar(&f.HTTP, "http", httpserver.DefaultAddr, "address to serve on; port 0 takes a free one")
+	cmd.Flags().StringVar(&f.ArchiveAfter, "archive-after", "", `archive processes that ended so long ago, such as 30d; see "agentos archive" (default: never)`)
 	nodeFlags(cmd, &f, "warn")
 	return cmd
 }

@@ -147,3 +147,13 @@ func number(t *testing.T, k *kernel.Kernel, sql string) (n int) {
 	}
 	return n
 }
+
+// A kernel that is told to archives by itself what has ended; one that is not does not.
+func TestUpArchivesByItself(t *testing.T) { //nolint:paralleltest // it wants the machine for itself
+	k := kernel.Up(t, nil, "--archive-after", "1s")
+	kernel.StartDrive(t, k.Client, "aged", 1, time.Minute).Check(t, k.Client)
+	testkit.Eventually(t, "archived", func() bool {
+		return number(t, k, "SELECT count(*) FROM eventstore.events_archive WHERE kind = 'agent.completed'") == 1
+	})
+	kernel.AuditVerified(t, k.Client)
+}
