@@ -57,10 +57,10 @@ up() {
   echo "$1: ready after $(seconds "$began") s"
 }
 
-# mistake runs one container with a setting that is wrong and looks for the name of the variable in what it says.
+# mistake runs one container, several of them at once, with a setting that is wrong and looks for the name of the variable in what it says.
 mistake() {
   local want=$1 service=$2 said; shift 2
-  said=$(timeout 60 docker compose -f $here/compose.yaml run --rm --no-deps -T "$@" "$service" 2>&1) && fail "$* was no mistake for $service"
+  said=$(timeout 120 docker compose -f $here/compose.yaml run --rm --no-deps -T "$@" "$service" 2>&1) && fail "$* was no mistake for $service"
   grep -q "$want" <<<"$said" || fail "$* does not name $want: $said"
   echo "  ${*:-$service}: $(grep -m1 -o 'fix.*' <<<"$said")"
 }
@@ -115,17 +115,19 @@ get /v1/audit/verify | grep -q '"ok":true' || fail "the audit log does not verif
 echo "kill -9 of everything: the data is there, a task completes, the audit log verifies"
 
 echo "mistakes and what is said:"
+asked=()
 url=postgres://agentos@postgres:5432/agentos
-mistake DATABASE_URL migrate -e DATABASE_URL=
-mistake DATABASE_PASSWORD_FILE migrate -e DATABASE_URL=postgres://agentos:wrong@postgres:5432/agentos
-mistake DATABASE_PASSWORD_FILE migrate -e DATABASE_PASSWORD_FILE=/no/such/file
-mistake DATABASE_URL migrate -e DATABASE_URL="${url/5432/5433}"
-mistake KAFKA_BROKERS migrate -e KAFKA_BROKERS=
-mistake KAFKA_BROKERS migrate -e KAFKA_BROKERS=kafka
-mistake KAFKA_BROKERS migrate -e KAFKA_BROKERS=kafka:9999
-mistake KAFKA_PARTITIONS migrate -e KAFKA_PARTITIONS=6
-mistake KAFKA_BROKERS context -e KAFKA_BROKERS=
-mistake AGENTOS_HOME keys --user 1000:1000
+mistake DATABASE_URL migrate -e DATABASE_URL= & asked+=($!)
+mistake DATABASE_PASSWORD_FILE migrate -e DATABASE_URL=postgres://agentos:wrong@postgres:5432/agentos & asked+=($!)
+mistake DATABASE_PASSWORD_FILE migrate -e DATABASE_PASSWORD_FILE=/no/such/file & asked+=($!)
+mistake DATABASE_URL migrate -e DATABASE_URL="${url/5432/5433}" & asked+=($!)
+mistake KAFKA_BROKERS migrate -e KAFKA_BROKERS= & asked+=($!)
+mistake KAFKA_BROKERS migrate -e KAFKA_BROKERS=kafka & asked+=($!)
+mistake KAFKA_BROKERS migrate -e KAFKA_BROKERS=kafka:9999 & asked+=($!)
+mistake KAFKA_PARTITIONS migrate -e KAFKA_PARTITIONS=6 & asked+=($!)
+mistake KAFKA_BROKERS context -e KAFKA_BROKERS= & asked+=($!)
+mistake AGENTOS_HOME keys --user 1000:1000 & asked+=($!)
+for job in "${asked[@]}"; do wait "$job" || fail "see above"; done
 
 compose down -v >/dev/null 2>&1
 mine=label=com.docker.compose.project=$COMPOSE_PROJECT_NAME

@@ -46,7 +46,8 @@ func readKey(path string) (string, error) {
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return "", fault.Wrap(fault.Unavailable, op, "the API key file cannot be read", err).WithFix("check " + path)
+		return "", fault.Wrap(fault.Unavailable, op, "the API key file cannot be read", err).
+			WithFix("let the account of this program read " + path + ", or set AGENTOS_HOME to a folder of its own")
 	}
 	key := strings.TrimSpace(string(raw))
 	if decoded, err := hex.DecodeString(key); err != nil || len(decoded) != keyBytes {
