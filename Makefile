@@ -114,6 +114,25 @@ kubernetes: ## render the Kubernetes manifests and check them as an API server w
 observability: setup build ## hold dashboard, alerts and collector configuration against a running kernel
 	@cd deploy/observability/check && go vet ./... && go test -count=1 ./... && go run . ../../../bin/agentos
 
+SBOM := $(TOOLS)/cyclonedx-gomod-v1.10.0
+VULN := $(TOOLS)/govulncheck-v1.9.0
+$(SBOM): MODULE := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+$(VULN): MODULE := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+$(SBOM) $(VULN):
+	@mkdir -p $(TOOLS)
+	@cd $$(mktemp -d) && GOFLAGS= GOBIN=$$PWD go install $(MODULE) && mv $$(basename $@ | sed 's/-v[0-9.]*$$//') $@
+
+.PHONY: sbom
+sbom: build $(SBOM) ## bin/sbom.json (CycloneDX) and bin/licences.txt of the binary; fails on a licence that may not be shipped
+	@go mod download
+	@GOPROXY=off $(SBOM) bin -json -licenses -std -version "$(VERSION)" -output bin/sbom.json bin/agentos 2>bin/sbom.log || { cat bin/sbom.log; exit 1; }
+	@go run ./deploy/supply/licences bin/sbom.json >bin/licences.txt
+	@echo "bin/sbom.json, bin/licences.txt: $$(wc -l <bin/licences.txt) components"
+
+.PHONY: vuln
+vuln: build $(VULN) ## known vulnerabilities in the binary; says NOT CHECKED where the database cannot be reached
+	@bash deploy/supply/vuln.sh $(VULN) bin/agentos
+
 .PHONY: bench
 bench: build ## measure the figures the README quotes
 	go run ./bench all
