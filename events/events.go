@@ -163,6 +163,12 @@ func NewRegistry(types ...Type) (*Registry, error) {
 	return r, nil
 }
 
+// Knows reports whether some version of the kind is known.
+func (r *Registry) Knows(kind string) bool {
+	_, ok := r.types[typeKey{kind, 1}]
+	return ok
+}
+
 // Decode turns a record into its fact, in the newest version this program knows. An unknown kind or
 // version is *UnknownKindError.
 func (r *Registry) Decode(rec Record) (Event, error) {

@@ -30,6 +30,11 @@ type Definition struct {
 
 	Migrations fs.FS // *.sql, applied in the service's schema
 
+	// Uses is the kinds of Consumes that Handle or After look at. A newer version than this program knows of
+	// a kind that is not among them only advances the position, as the kind itself does: while the writer
+	// is upgraded, readers that are not concerned go on. Empty: all kinds.
+	Uses []events.Event
+
 	// Handle handles one input. It may read through u.DB, append to streams of the own family and queue
 	// statements on own tables; all of a batch is committed at once. It must not wait for a network other
 	// than the database's. An error must come before the first change.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,15 @@ func (r *Runtime) DB() *pgxpool.Pool { return r.deps.DB }
 
 // Logger is the service's logger.
 func (r *Runtime) Logger() *slog.Logger { return r.log }
+
+// unused reports whether a record that could not be decoded is a newer version of a kind that the service
+// does not look at.
+func (r *Runtime) unused(kind string, err error) bool {
+	if _, unknown := errors.AsType[*events.UnknownKindError](err); !unknown || len(r.def.Uses) == 0 {
+		return false
+	}
+	return r.deps.Registry.Knows(kind) && !slices.ContainsFunc(r.def.Uses, func(e events.Event) bool { return e.Kind() == kind })
+}
 
 // Decode turns a record into its fact.
 func (r *Runtime) Decode(rec events.Record) (events.Event, error) { return r.deps.Registry.Decode(rec) }

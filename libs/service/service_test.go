@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
 	"github.com/agentos-kernel/agentos/events/llm"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/eventstore/eventstoretest"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/service"
 	"github.com/agentos-kernel/agentos/libs/testkit"
@@ -179,6 +182,57 @@ func TestPoisonIsParkedAndOthersGoOn(t *testing.T) {
 	})
 	if n := l.count("bad"); n != 1 {
 		t.Fatalf("bad heard %d events, want the one before the poison", n)
+	}
+}
+
+// TestARollingUpgradeStallsNobodyItDoesNotConcern: a writer that is newer than its reader. What the reader
+// looks at waits, parked with the reason; what it does not look at only moves it on.
+func TestARollingUpgradeStallsNobodyItDoesNotConcern(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := &listener{heard: map[string][]int64{}}
+	def := l.definition()
+	def.Uses = []events.Event{agent.MessageReceived{}}
+	start(t, w, def)
+	start(t, w, writer()) // publishes what is appended below
+	const newer = 99
+	db := w.Pool(t, "scheduler")
+	for _, c := range []struct {
+		stream, kind string
+		version      int
+	}{
+		{"agent/unused", "agent.waiting", newer}, {"agent/used", "agent.message_received", newer}, {"agent/unknown", "agent.unheard_of", 1},
+	} {
+		var b eventstore.Batch
+		a := eventstoretest.On(c.stream, 0, 3)
+		for i := range a.Records {
+			a.Records[i].Kind, a.Records[i].Data = "agent.message_received", []byte(`{"message_id":"m"}`)
+		}
+		a.Records[1].Kind, a.Records[1].SchemaVersion = c.kind, c.version
+		b.Add(a)
+		p := &pgx.Batch{}
+		b.Queue(p)
+		if err := db.SendBatch(t.Context(), p).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testkit.Eventually(t, "the messages around the unused fact are heard", func() bool { return l.count("unused") == 2 })
+	reader := w.Pool(t, "llm")
+	var parked string
+	testkit.Eventually(t, "what is used, and what is unknown, waits", func() bool {
+		err := reader.QueryRow(t.Context(), `SELECT string_agg(stream || ' ' || version || ' ' || reason, '; ' ORDER BY stream, version) FROM parked`).Scan(&parked)
+		return err == nil && strings.Count(parked, ";") == 3
+	})
+	for _, want := range []string{
+		"agent/unknown 2 service.decode: cannot read the event: unknown event agent.unheard_of v1", "agent/unknown 3 ",
+		"agent/used 2 service.decode: cannot read the event: unknown event agent.message_received v99", "agent/used 3 ",
+	} {
+		if !strings.Contains(parked, want) {
+			t.Errorf("parked are %q, want %q among them", parked, want)
+		}
+	}
+	if l.count("used") != 1 || l.count("unknown") != 1 {
+		t.Errorf("behind what is parked: heard %d and %d, want what came before it alone", l.count("used"), l.count("unknown"))
 	}
 }
 

@@ -281,6 +281,9 @@ func (s *shard) one(ctx context.Context, u *Unit, in *Input, parkCause error, sp
 		}
 		if in.Event == nil && !s.rt.def.Raw {
 			e, err := s.rt.deps.Registry.Decode(*in.Record)
+			if err != nil && s.rt.unused(in.Record.Kind, err) {
+				return nil
+			}
 			if err != nil {
 				return fault.Wrap(fault.Invalid, "service.decode", "cannot read the event", err)
 			}

@@ -46,9 +46,18 @@ func (s *Service) Definition() service.Definition {
 	return service.Definition{
 		Name: "context", Family: events.Context,
 		Consumes: []events.Family{events.Agent, events.LLM, events.Tool},
-		Handle:   s.handle,
-		Fold:     Fold(),
-		After:    after,
+		Uses: []events.Event{
+			agent.Spawned{},
+			agent.StepGranted{},
+			agent.MessageDelivered{},
+			llm.CallFinished{},
+			tool.CallFinished{},
+			tool.CallFailed{},
+			tool.CallCancelled{},
+		},
+		Handle: s.handle,
+		Fold:   Fold(),
+		After:  after,
 		Routes: func(g *echo.Group) {
 			contextapi.RegisterHandlers(g, httpapi.New(s.rt.DB(), s.rt.Decode, core.Evolve))
 		},

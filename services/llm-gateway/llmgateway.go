@@ -17,6 +17,8 @@ import (
 
 	"github.com/agentos-kernel/agentos/api/llmgatewayapi"
 	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/events/agent"
+	contextevents "github.com/agentos-kernel/agentos/events/context"
 	"github.com/agentos-kernel/agentos/libs/cassette"
 	"github.com/agentos-kernel/agentos/libs/effect"
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -135,6 +137,15 @@ func Fold() service.Fold[core.State] { return handle.Fold() }
 func (g *Gateway) Definition() service.Definition {
 	return service.Definition{
 		Name: Name, Family: events.LLM, Consumes: []events.Family{events.Agent, events.Context},
+		Uses: []events.Event{
+			agent.SignalReceived{},
+			agent.Completed{},
+			agent.Failed{},
+			agent.Terminated{},
+			contextevents.PageWritten{},
+			contextevents.WindowAssembled{},
+			contextevents.WindowRefused{},
+		},
 		Migrations: embed.FS{},
 		Handle: func(ctx context.Context, u *service.Unit, in *service.Input) error {
 			return g.handler.Handle(ctx, u, in)

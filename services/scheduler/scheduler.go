@@ -15,6 +15,9 @@ import (
 
 	"github.com/agentos-kernel/agentos/api/schedulerapi"
 	"github.com/agentos-kernel/agentos/events"
+	contextevents "github.com/agentos-kernel/agentos/events/context"
+	"github.com/agentos-kernel/agentos/events/llm"
+	"github.com/agentos-kernel/agentos/events/tool"
 	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/pid"
 	"github.com/agentos-kernel/agentos/libs/service"
@@ -99,7 +102,17 @@ func (s *Service) Definition() (service.Definition, error) {
 	migrations, err := store.Migrations()
 	return service.Definition{
 		Name: Name, Family: events.Agent,
-		Consumes:   []events.Family{events.Context, events.LLM, events.Tool},
+		Consumes: []events.Family{events.Context, events.LLM, events.Tool},
+		Uses: []events.Event{
+			contextevents.WindowRefused{},
+			llm.CallFinished{},
+			llm.CallFailed{},
+			llm.CallCancelled{},
+			llm.CallRefused{},
+			tool.CallFinished{},
+			tool.CallFailed{},
+			tool.CallCancelled{},
+		},
 		Migrations: migrations,
 		Handle:     s.handler.Handle,
 		Fold:       handle.Fold(),

@@ -15,6 +15,8 @@ import (
 
 	"github.com/agentos-kernel/agentos/api/toolsapi"
 	"github.com/agentos-kernel/agentos/events"
+	"github.com/agentos-kernel/agentos/events/agent"
+	"github.com/agentos-kernel/agentos/events/llm"
 	"github.com/agentos-kernel/agentos/libs/cassette"
 	"github.com/agentos-kernel/agentos/libs/effect"
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -125,6 +127,9 @@ func (s *Service) Bind(rt *service.Runtime) {
 func (s *Service) Definition() service.Definition {
 	return service.Definition{
 		Name: Name, Family: events.Tool, Consumes: []events.Family{events.Agent, events.LLM},
+		Uses: []events.Event{
+			agent.Spawned{}, agent.SignalReceived{}, agent.Completed{}, agent.Failed{}, agent.Terminated{}, llm.CallFinished{},
+		},
 		Migrations: s.migrations,
 		Handle:     s.handler.Handle,
 		Fold:       handle.Fold(),
