@@ -130,14 +130,15 @@ func (r round) disturb(ctx context.Context, w *world, l *load) (recoveries times
 		if err := w.do(ctx, f); err != nil {
 			return recoveries, fmt.Errorf("fault %d, %s: %w", n, f, err)
 		}
+		over := time.Now()
 		if f.What != faultKill {
-			began = time.Now()
+			began = over
 		}
 		took, err := w.recovery(ctx, f, began)
 		if err != nil {
 			return recoveries, fmt.Errorf("after fault %d, %s: %w", n, f, err)
 		}
-		recoveries = append(recoveries, recovered{f, took})
+		recoveries = append(recoveries, recovered{f, took, took - over.Sub(began)})
 	}
 	return recoveries, nil
 }
@@ -213,24 +214,29 @@ func (w *world) explain(t *testing.T) {
 type times []recovered
 
 type recovered struct {
-	f    fault
-	took time.Duration
+	f     fault
+	took  time.Duration // from the fault; from its end when it lasts
+	after time.Duration // from when the victim was there again: a real Kafka takes its time to start
 }
 
 // String gives the figures of kills, and of everything else, apart.
 func (all times) String() string {
-	figures := func(kill bool) string {
-		var took []time.Duration
-		for _, r := range all {
-			if (r.f.What == faultKill) == kill {
-				took = append(took, r.took)
-			}
+	var kills, returns, others []time.Duration
+	for _, r := range all {
+		if r.f.What == faultKill {
+			kills, returns = append(kills, r.took), append(returns, r.after)
+		} else {
+			others = append(others, r.took)
 		}
-		if len(took) == 0 {
-			return "none"
-		}
-		slices.Sort(took)
-		return fmt.Sprintf("%d, p50 %.1f s, max %.1f s", len(took), took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
 	}
-	return "recovery from kills: " + figures(true) + "; from other faults: " + figures(false)
+	return "recovery from kills: " + figures(kills) + " (after the victim was started again: " + figures(returns) +
+		"); from other faults: " + figures(others)
+}
+
+func figures(took []time.Duration) string {
+	if len(took) == 0 {
+		return "none"
+	}
+	slices.Sort(took)
+	return fmt.Sprintf("%d, p50 %.1f s, max %.1f s", len(took), took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
 }
