@@ -41,6 +41,7 @@ func TestFreshCluster(t *testing.T) { //nolint:paralleltest // one JVM at a time
 		}
 	})
 	t.Run("topic of another connection", func(t *testing.T) { topicOfAnother(t, cfg) }) //nolint:paralleltest // as above
+	t.Run("vanished member", func(t *testing.T) { vanishedMember(t, b.Bus()) })         //nolint:paralleltest // as above
 }
 
 // topicOfAnother publishes to a topic that was made over another connection, while the publisher's own
@@ -103,10 +104,9 @@ func TestKilledBrokerWithKafkaTimes(t *testing.T) { //nolint:paralleltest // one
 	t.Logf("%d messages, 0 lost, 0 out of order", published)
 }
 
-// A member that vanishes without a word keeps its partitions until its session ends.
-func TestVanishedMember(t *testing.T) { //nolint:paralleltest // one JVM at a time on a small machine
-	b := kafkatest.Start(t, kafkatest.Config{})
-	cfg := b.Bus()
+// vanishedMember: who vanishes without a word keeps the partitions until the session ends.
+func vanishedMember(t *testing.T, cfg bus.Config) {
+	t.Helper()
 	if err := bus.EnsureTopics(t.Context(), cfg, []bus.TopicSpec{{Name: "vanished", Partitions: 4}}); err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func (b *Broker) LogFile() string { return filepath.Join(b.cfg.Dir, "kafka.log")
 func (b *Broker) data() string { return filepath.Join(b.cfg.Dir, "data") }
 
 // startLimit is long: other work may share the machine.
-const startLimit = 90 * time.Second
+const startLimit = 3 * time.Minute
 
 // Start starts the broker and waits until it takes connections; it may still be getting its bearings then.
 func (b *Broker) Start(ctx context.Context) error {
