@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -19,19 +20,36 @@ type Document struct {
 	Correlation string          `json:"correlation,omitempty"`
 	Causation   string          `json:"causation,omitempty"`
 	TraceParent string          `json:"traceparent,omitempty"`
-	Data        json.RawMessage `json:"data"`
+	Data        json.RawMessage `json:"data"`             // null when it cannot be read
+	Unread      string          `json:"unread,omitempty"` // why: "erased", "sealed", or what is wrong with it
 }
 
-// DocumentOf is the document of a record. Data that is no JSON, which no writer of ours makes, is said so.
-func DocumentOf(r Record) Document {
-	data := json.RawMessage(r.Data)
-	if !json.Valid(data) {
-		data = json.RawMessage(`"not JSON"`)
-	}
+// Document is the document of a record.
+func (r *Registry) Document(rec Record) Document {
+	data, unread := r.Show(rec)
 	return Document{
-		Position: r.Position, ID: r.ID, Tenant: r.Tenant, Stream: r.Stream, Version: r.StreamVersion, Kind: r.Kind,
-		Schema: r.SchemaVersion, Time: r.Time, Correlation: r.Correlation, Causation: r.Causation, TraceParent: r.TraceParent, Data: data,
+		Position: rec.Position, ID: rec.ID, Tenant: rec.Tenant, Stream: rec.Stream, Version: rec.StreamVersion, Kind: rec.Kind,
+		Schema: rec.SchemaVersion, Time: rec.Time, Correlation: rec.Correlation, Causation: rec.Causation, TraceParent: rec.TraceParent,
+		Data: data, Unread: unread,
 	}
+}
+
+// Show is a record's JSON, or why there is none to be shown.
+func (r *Registry) Show(rec Record) (data json.RawMessage, unread string) {
+	body, err := r.Body(rec)
+	if _, erased := errors.AsType[*ErasedError](err); erased {
+		return nil, "erased"
+	}
+	if _, sealed := errors.AsType[*SealedError](err); sealed {
+		return nil, "sealed"
+	}
+	if err != nil {
+		return nil, err.Error()
+	}
+	if !json.Valid(body) {
+		return nil, "not JSON"
+	}
+	return body, ""
 }
 
 // Record is the record of a document.

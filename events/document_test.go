@@ -18,7 +18,11 @@ func TestDocument(t *testing.T) {
 		Time: time.Date(2026, 11, 27, 12, 0, 0, 123_456_000, time.UTC), Correlation: "c", Causation: "b", TraceParent: "tp",
 		Data: []byte(`{"task":"<&> ü","n":1.0}`),
 	}
-	line, err := events.Encode(events.DocumentOf(want))
+	reg, err := events.NewRegistry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := events.Encode(reg.Document(want))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +33,13 @@ func TestDocument(t *testing.T) {
 	if diff := cmp.Diff(want, d.Record()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got := string(events.DocumentOf(events.Record{Data: []byte("{")}).Data); got != `"not JSON"` {
-		t.Errorf("data that is no JSON became %s", got)
+	for why, data := range map[string]string{"not JSON": "{", "sealed": events.SealMark + "…"} {
+		if d := reg.Document(events.Record{Data: []byte(data)}); d.Data != nil || d.Unread != why {
+			t.Errorf("%q became %s, %q", data, d.Data, d.Unread)
+		}
+	}
+	gone := reg.Opening(func(r events.Record) ([]byte, error) { return nil, &events.ErasedError{Tenant: r.Tenant} })
+	if d := gone.Document(events.Record{Data: []byte(events.SealMark)}); d.Data != nil || d.Unread != "erased" {
+		t.Errorf("an erased body became %s, %q", d.Data, d.Unread)
 	}
 }

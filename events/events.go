@@ -136,7 +136,10 @@ func (e *UnknownKindError) Error() string {
 }
 
 // Registry decodes records. It is immutable after New.
-type Registry struct{ types map[typeKey]Type }
+type Registry struct {
+	types map[typeKey]Type
+	open  Opener // nil: sealed bodies stay so
+}
 
 type typeKey struct {
 	kind    string
@@ -170,15 +173,17 @@ func (r *Registry) Knows(kind string) bool {
 }
 
 // Decode turns a record into its fact, in the newest version this program knows. An unknown kind or
-// version is *UnknownKindError.
+// version is *UnknownKindError; see also Body.
 func (r *Registry) Decode(rec Record) (Event, error) {
 	t, ok := r.types[typeKey{rec.Kind, rec.SchemaVersion}]
 	if !ok {
 		return nil, &UnknownKindError{Kind: rec.Kind, Version: rec.SchemaVersion}
 	}
-	data := rec.Data
+	data, err := r.Body(rec)
+	if err != nil {
+		return nil, err
+	}
 	for t.Upcast != nil {
-		var err error
 		if data, err = t.Upcast(data); err != nil {
 			return nil, fmt.Errorf("read %s v%d as v%d: %w", t.Kind, t.Version, t.Version+1, err)
 		}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
@@ -58,7 +57,7 @@ more: no event is missed and none is out of order, however many write at the sam
 				return fault.Newf(fault.Invalid, "cli.events", "there is no position %d", f.from).WithFix("positions count from 1")
 			}
 			return operate(cmd.Context(), reader, func(op *stack.Operator) error {
-				return tail(cmd.Context(), cmd.OutOrStdout(), op.Conn, f, a.json)
+				return tail(cmd.Context(), cmd.OutOrStdout(), op, f, a.json)
 			})
 		}),
 	}
@@ -85,7 +84,7 @@ const tailStartSQL = `SELECT coalesce(min(pos) - 1, 0) FROM (SELECT pos FROM eve
 	WHERE pos <= $1 AND starts_with(kind, $2) AND ($3 = '' OR stream = $3) AND ($4 = '' OR tenant = $4)
 	ORDER BY pos DESC LIMIT $5) AS x`
 
-func tail(ctx context.Context, out io.Writer, conn *pgx.Conn, f tailFlags, asJSON bool) error {
+func tail(ctx context.Context, out io.Writer, conn *stack.Operator, f tailFlags, asJSON bool) error {
 	const op = "cli.events"
 	safe, err := eventstore.SafeNow(ctx, conn)
 	if err != nil {
@@ -107,7 +106,7 @@ func tail(ctx context.Context, out io.Writer, conn *pgx.Conn, f tailFlags, asJSO
 			return stopped(ctx, err)
 		}
 		for _, r := range recs {
-			if err := printEvent(out, r, asJSON); err != nil {
+			if err := printEvent(out, conn.Registry, r, asJSON); err != nil {
 				return err
 			}
 			after = r.Position
@@ -142,12 +141,16 @@ func stopped(ctx context.Context, err error) error {
 	return nil
 }
 
-func printEvent(out io.Writer, r events.Record, asJSON bool) error {
+func printEvent(out io.Writer, reg *events.Registry, r events.Record, asJSON bool) error {
 	if asJSON {
-		return writeJSON(out, events.DocumentOf(r))
+		return writeJSON(out, reg.Document(r))
+	}
+	data, unread := reg.Show(r)
+	if unread != "" {
+		data = json.RawMessage("(" + unread + ")")
 	}
 	return writef(out, "%d  %s  %s v%d  %s  %s\n", r.Position, r.Time.Format("15:04:05.000"), r.Stream, r.StreamVersion, r.Kind,
-		clip(string(r.Data), 120))
+		clip(string(data), 120))
 }
 
 func eventsShowCommand(a *app) *cobra.Command {
@@ -174,16 +177,16 @@ func eventsShowCommand(a *app) *cobra.Command {
 					return fault.Newf(fault.NotFound, "cli.events", "no event %s", args[0]).WithFix("`agentos events tail` lists events")
 				}
 				if a.json {
-					return writeJSON(cmd.OutOrStdout(), events.DocumentOf(recs[0]))
+					return writeJSON(cmd.OutOrStdout(), op.Registry.Document(recs[0]))
 				}
-				return showEvent(cmd.OutOrStdout(), recs[0])
+				return showEvent(cmd.OutOrStdout(), op.Registry, recs[0])
 			})
 		}),
 	}
 }
 
 // showEvent prints an event for a person.
-func showEvent(out io.Writer, r events.Record) error {
+func showEvent(out io.Writer, reg *events.Registry, r events.Record) error {
 	rows := [][]string{
 		{"position", strconv.FormatInt(r.Position, 10)},
 		{"id", r.ID},
@@ -198,9 +201,13 @@ func showEvent(out io.Writer, r events.Record) error {
 	if err := writeTable(out, rows); err != nil {
 		return err
 	}
-	text := string(r.Data)
+	data, unread := reg.Show(r)
+	if unread != "" {
+		return writef(out, "(%s)\n", printable(unread))
+	}
+	text := string(data)
 	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, r.Data, "", "  "); err == nil {
+	if err := json.Indent(&pretty, data, "", "  "); err == nil {
 		text = pretty.String()
 	}
 	return writef(out, "%s\n", printable(text))

@@ -41,7 +41,7 @@ mounted secret, in place of what is there.
 		}),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "take the keys from this folder")
-	cmd.AddCommand(keysAPICommand(a))
+	cmd.AddCommand(keysAPICommand(a), keysMasterCommand(a))
 	return cmd
 }
 

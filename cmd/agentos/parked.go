@@ -32,7 +32,7 @@ func operate(ctx context.Context, name string, f func(*stack.Operator) error) er
 	if err != nil {
 		return err
 	}
-	op, err := infra.Operate(ctx, name)
+	op, err := infra.Operate(ctx, name, masterKeyFile())
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func parkedShowCommand(a *app, f *parkedFlags) *cobra.Command {
 					if err != nil {
 						return err
 					}
-					if err := showParked(cmd.OutOrStdout(), a.json, parkedRow{f.service, p}, recs); err != nil {
+					if err := showParked(cmd.OutOrStdout(), a.json, parkedRow{f.service, p}, op.Registry, recs); err != nil {
 						return err
 					}
 				}
@@ -147,14 +147,14 @@ func parkedShowCommand(a *app, f *parkedFlags) *cobra.Command {
 	}
 }
 
-func showParked(out io.Writer, asJSON bool, p parkedRow, recs []events.Record) error {
+func showParked(out io.Writer, asJSON bool, p parkedRow, reg *events.Registry, recs []events.Record) error {
 	if asJSON {
 		doc := struct {
 			parkedRow
 			Event *events.Document `json:"event,omitempty"`
 		}{parkedRow: p}
 		if len(recs) > 0 {
-			e := events.DocumentOf(recs[0])
+			e := reg.Document(recs[0])
 			doc.Event = &e
 		}
 		return writeJSON(out, doc)
@@ -163,7 +163,7 @@ func showParked(out io.Writer, asJSON bool, p parkedRow, recs []events.Record) e
 		return err
 	}
 	for _, r := range recs {
-		if err := showEvent(out, r); err != nil {
+		if err := showEvent(out, reg, r); err != nil {
 			return err
 		}
 	}

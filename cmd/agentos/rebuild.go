@@ -34,7 +34,7 @@ The service must not run: stop it, or stop "agentos up" and run "agentos serve i
 				return err
 			}
 			d := rebuildDocument{
-				Service: args[0], Tables: res.Tables, Events: res.Events, Rows: res.Rows,
+				Service: args[0], Tables: res.Tables, Events: res.Events, Erased: res.Erased, Rows: res.Rows,
 				Snapshots: res.Snapshots, Verified: verify, Differs: res.Differs,
 			}
 			if a.json {
@@ -54,27 +54,34 @@ The service must not run: stop it, or stop "agentos up" and run "agentos serve i
 }
 
 func runRebuild(ctx context.Context, name string, verify bool) (res service.RebuildResult, err error) {
-	home, err := client.Home()
+	infra, cfg, err := offline()
 	if err != nil {
 		return res, err
+	}
+	return stack.Rebuild(ctx, infra, cfg, name, verify)
+}
+
+// offline is what a verb needs that does a service's work while it does not run.
+func offline() (*stack.Infra, stack.Config, error) {
+	home, err := client.Home()
+	if err != nil {
+		return nil, stack.Config{}, err
 	}
 	infra, err := findInfra(home, 0)
 	if err != nil {
-		return res, err
+		return nil, stack.Config{}, err
 	}
 	log, err := verbLog()
-	if err != nil {
-		return res, err
-	}
 	// No workspace is touched, but the services want to know where they may be.
 	roots := []string{filepath.Join(home, "workspaces")}
-	return stack.Rebuild(ctx, infra, stack.Config{Home: home, WorkspaceRoots: roots, Logger: log}, name, verify)
+	return infra, stack.Config{Home: home, WorkspaceRoots: roots, MasterKeyFile: masterKeyFile(), Logger: log}, err
 }
 
 type rebuildDocument struct {
 	Service   string   `json:"service"`
 	Tables    []string `json:"tables"`
 	Events    int64    `json:"events"` // replayed
+	Erased    int64    `json:"erased"` // of these, that nobody can read any more
 	Rows      int64    `json:"rows"`
 	Snapshots int64    `json:"snapshots"` // compared, or dropped
 	Verified  bool     `json:"verified"`  // compared only
@@ -95,6 +102,9 @@ func (d rebuildDocument) text() string {
 	done := "dropped"
 	if d.Verified {
 		done = "equal to a fold from the start, byte for byte"
+	}
+	if d.Erased > 0 {
+		what += fmt.Sprintf("; %d events were skipped, their tenant's data was erased", d.Erased)
 	}
 	return fmt.Sprintf("%s: %s; %d snapshots %s", d.Service, what, d.Snapshots, done)
 }

@@ -7,40 +7,17 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/agentos-kernel/agentos/events/catalog"
-	"github.com/agentos-kernel/agentos/libs/client"
-	"github.com/agentos-kernel/agentos/libs/eventstore"
-	"github.com/agentos-kernel/agentos/libs/fault"
+	"github.com/agentos-kernel/agentos/cmd/agentos/internal/stack"
 	"github.com/agentos-kernel/agentos/services/learning"
 )
 
 // runReplay feeds events of the store to learning's fold and prints what it finds per agent name.
 func runReplay(ctx context.Context, out io.Writer, f replayFlags) error {
-	home, err := client.Home()
-	if err != nil {
+	var res learning.ReplayResult
+	err := operate(ctx, learning.Name, func(op *stack.Operator) (err error) {
+		res, err = learning.Replay(ctx, op.Conn, op.Registry, learning.ReplayOptions{From: f.From, To: f.To})
 		return err
-	}
-	infra, err := findInfra(home, 0)
-	if err != nil {
-		return err
-	}
-	url, err := eventstore.ServiceURL(infra.DatabaseURL, learning.Name, infra.Roles[learning.Name])
-	if err != nil {
-		return err
-	}
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return fault.Wrap(fault.Unavailable, "cli.replay", "the database does not answer", err).
-			WithFix("start the kernel with `agentos up`, or the database with `agentos serve infra`")
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // only read from
-	reg, err := catalog.New()
-	if err != nil {
-		return err
-	}
-	res, err := learning.Replay(ctx, conn, reg, learning.ReplayOptions{From: f.From, To: f.To})
+	})
 	if err != nil {
 		return err
 	}

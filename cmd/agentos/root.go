@@ -76,6 +76,7 @@ left in the data folder AGENTOS_HOME (default ~/.local/share/agentos).`,
 		upCommand(a), serveCommand(a), runCommand(a), psCommand(a), logsCommand(a), sendCommand(a), killCommand(a),
 		trajectoryCommand(a), replayCommand(a), auditCommand(a), doctorCommand(a), versionCommand(a),
 		eventsCommand(a), parkedCommand(a), rebuildCommand(a), archiveCommand(a), busCommand(a), migrateCommand(a), keysCommand(a), healthCommand(a),
+		tenantCommand(a),
 	)
 	return root
 }

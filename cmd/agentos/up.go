@@ -109,7 +109,7 @@ func nodeConfig(home string, f upFlags, log *slog.Logger, traces telemetry.Trace
 	}
 	return stack.Config{
 		Home: home, HTTP: f.HTTP, Slots: f.Slots, WorkspaceRoots: roots, CassetteFolders: f.CassetteFolders,
-		GraceTime: f.GraceTime, Logger: log, Tracer: traces.Tracer,
+		GraceTime: f.GraceTime, MasterKeyFile: masterKeyFile(), Logger: log, Tracer: traces.Tracer,
 	}
 }
 

@@ -200,3 +200,39 @@ BEGIN
   DELETE FROM outbox o USING unnest(positions, shards) AS p (pos, shard)
   WHERE o.family = fam AND o.shard = p.shard AND o.pos = p.pos;
 END $$;
+
+-- The tenants' data keys, each wrapped by the master key, which is never here. A tenant has one at a
+-- time; an erased one leaves its number, so that what it sealed is known to be gone. No role reads the
+-- table: the services have the two functions below.
+CREATE TABLE IF NOT EXISTS eventstore.data_keys (
+  tenant    text        NOT NULL,
+  id        int         NOT NULL, -- from 1
+  wrapped   bytea,                -- null: erased
+  made_at   timestamptz NOT NULL DEFAULT now(),
+  erased_at timestamptz,
+  PRIMARY KEY (tenant, id)
+);
+
+CREATE OR REPLACE FUNCTION eventstore.data_keys_of(of_tenant text) RETURNS TABLE (id int, wrapped bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = eventstore, pg_temp AS $$
+  SELECT k.id, k.wrapped FROM data_keys AS k WHERE k.tenant = of_tenant ORDER BY k.id
+$$;
+
+-- add_data_key() makes a tenant's next key and returns it; of two who make it at once both get the first.
+CREATE OR REPLACE FUNCTION eventstore.add_data_key(of_tenant text, new_id int, new_wrapped bytea) RETURNS bytea
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = eventstore, pg_temp AS $$
+BEGIN
+  INSERT INTO data_keys (tenant, id, wrapped) VALUES (of_tenant, new_id, new_wrapped) ON CONFLICT DO NOTHING;
+  RETURN (SELECT k.wrapped FROM data_keys AS k WHERE k.tenant = of_tenant AND k.id = new_id);
+END $$;
+
+-- master_key() is the id of the master key this store is sealed with; the first one given is kept. '' gives
+-- none and asks only.
+CREATE OR REPLACE FUNCTION eventstore.master_key(given text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = eventstore, pg_temp AS $$
+BEGIN
+  IF given <> '' THEN
+    INSERT INTO meta (key, value) VALUES ('master_key', given) ON CONFLICT DO NOTHING;
+  END IF;
+  RETURN coalesce((SELECT value FROM meta WHERE key = 'master_key'), '');
+END $$;

@@ -119,6 +119,7 @@ func setupService(ctx context.Context, conn *pgx.Conn, s Service) error {
 		fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s AUTHORIZATION %s", schema, role),
 		"GRANT USAGE ON SCHEMA eventstore TO " + role,
 		"GRANT SELECT ON ALL TABLES IN SCHEMA eventstore TO " + role,
+		"REVOKE ALL ON eventstore.data_keys FROM " + role,
 		"GRANT SELECT ON ALL SEQUENCES IN SCHEMA eventstore TO " + role,
 		"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventstore TO " + role,
 	}

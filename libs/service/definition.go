@@ -20,6 +20,8 @@ import (
 
 	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/libs/bus"
+	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/seal"
 )
 
 // Definition is what a service is: its name, what it owns and hears, and its handlers.
@@ -56,6 +58,9 @@ type Definition struct {
 	// Raw services take records as they are: Event is always nil, and a kind or version this program does
 	// not know is no reason to park it. The handler decodes what it needs.
 	Raw bool
+	// Unfinished names the subjects of a tenant that are still at work: its data is not erased while there
+	// are any; optional.
+	Unfinished func(ctx context.Context, q eventstore.Querier, tenant string) ([]string, error)
 	// Rebuild says how the read models are made again; the zero value is right for a service whose tables
 	// are written by Handle from the facts it consumes.
 	Rebuild Rebuild
@@ -79,6 +84,7 @@ type Deps struct {
 	Bus        bus.Config
 	Partitions int
 	Registry   *events.Registry
+	Keys       *seal.Keyring // seals and opens bodies; nil: they are kept as they are
 	Logger     *slog.Logger
 	Tracer     trace.Tracer
 	Metrics    prometheus.Registerer

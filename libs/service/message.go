@@ -51,9 +51,16 @@ func ToMessage(r events.Record) *message.Message {
 		headerCorrelation:   r.Correlation,
 		headerCausation:     r.Causation,
 		headerTraceParent:   r.TraceParent,
-		headerContentType:   "application/json",
+		headerContentType:   contentType(r.Data),
 	}
 	return m
+}
+
+func contentType(body []byte) string {
+	if events.Sealed(body) {
+		return "application/octet-stream"
+	}
+	return "application/json"
 }
 
 // FromMessage is the record a message carries.

@@ -8,11 +8,11 @@ import (
 
 // metrics are the harness's figures, one set per service, told apart by the label "service".
 type metrics struct {
-	duplicates, gaps, overtaken, swept, parked, foreign, unparked, notified prometheus.Counter
-	published                                                               prometheus.Counter
-	appended, retries, snapshots                                            *prometheus.CounterVec
-	commit, batch, calls                                                    prometheus.Histogram
-	backlog, parkedDepth, watermarkAge                                      prometheus.Gauge
+	duplicates, gaps, overtaken, swept, parked, foreign, unparked, notified, erased prometheus.Counter
+	published                                                                       prometheus.Counter
+	appended, retries, snapshots                                                    *prometheus.CounterVec
+	commit, batch, calls                                                            prometheus.Histogram
+	backlog, parkedDepth, watermarkAge                                              prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, service string) *metrics {
@@ -24,6 +24,7 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		swept:        telemetry.Swept().Counter(labels),
 		parked:       telemetry.Parked().Counter(labels),
 		unparked:     telemetry.Unparked().Counter(labels),
+		erased:       telemetry.Erased().Counter(labels),
 		notified:     telemetry.RelayNotified().Counter(labels),
 		foreign:      telemetry.ForeignMessages().Counter(labels),
 		appended:     telemetry.EventsAppended().CounterVec(labels),
@@ -40,7 +41,7 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 	for _, outcome := range []string{snapshotWritten, snapshotUsed, snapshotIgnored} {
 		m.snapshots.WithLabelValues(outcome) // shown as 0 from the start
 	}
-	register(reg, m.duplicates, m.gaps, m.overtaken, m.swept, m.parked, m.unparked, m.notified, m.foreign, m.appended,
+	register(reg, m.duplicates, m.gaps, m.overtaken, m.swept, m.parked, m.unparked, m.notified, m.erased, m.foreign, m.appended,
 		m.published, m.backlog, m.parkedDepth, m.watermarkAge, m.retries, m.snapshots, m.commit, m.batch, m.calls)
 	return m
 }

@@ -235,7 +235,7 @@ func (q *sequencer) depend(ctx context.Context, in *Input) error {
 		return nil
 	}
 	if in.Event == nil && !q.s.rt.def.Raw {
-		e, err := q.s.rt.deps.Registry.Decode(*in.Record)
+		e, err := q.s.rt.Decode(*in.Record)
 		if err != nil {
 			return nil //nolint:nilerr // reported where the input is handled, so that it is parked
 		}

@@ -32,6 +32,7 @@ type Rebuild struct {
 type RebuildResult struct {
 	Tables []string // read models made again; none: the service keeps none
 	Events int64    // replayed
+	Erased int64    // of these, that could not be read any more and were skipped
 	Rows   int64    // that came of it
 	// Snapshots is how many were dropped, or compared with a fold from the start; those of another codec
 	// than the program's are dropped and not compared.
@@ -97,20 +98,26 @@ const aloneWait = 2 * time.Second
 // alone takes the lock that every running replica shares.
 func (r *Runtime) alone(ctx context.Context, conn *pgxpool.Conn) error {
 	const op = "service.rebuild"
+	ok, err := within(ctx, func() (ok bool, err error) {
+		err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, 0)", LiveKey(r.def.Name)).Scan(&ok)
+		return ok, eventstore.Classify(op, err)
+	})
+	if err == nil && !ok {
+		err = fault.Newf(fault.Conflict, op, "%s is running, or another rebuild of it is", r.def.Name).
+			WithFix("stop the service first: its read models are written while it runs")
+	}
+	return err
+}
+
+// within tries until try says yes, for as long as a session may take to be gone after its process has ended.
+func within(ctx context.Context, try func() (bool, error)) (bool, error) {
 	for deadline := time.Now().Add(aloneWait); ; {
-		var ok bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, 0)", LiveKey(r.def.Name)).Scan(&ok); err != nil {
-			return eventstore.Classify(op, err)
-		}
-		if ok {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fault.Newf(fault.Conflict, op, "%s is running, or another rebuild of it is", r.def.Name).
-				WithFix("stop the service first: its read models are written while it runs")
+		ok, err := try()
+		if err != nil || ok || time.Now().After(deadline) {
+			return ok, err
 		}
 		if err := sleep(ctx, presenceRetry); err != nil {
-			return fault.Wrap(fault.Canceled, op, "given up", err)
+			return false, fault.Wrap(fault.Canceled, "service.alone", "given up", err)
 		}
 	}
 }
@@ -201,7 +208,7 @@ func (b *rebuild) snapshots(ctx context.Context) error {
 			return eventstore.Classify(op, err)
 		}
 		for _, s := range page {
-			why, err := fold.differs(ctx, b.tx, b.rt.deps.Registry.Decode, s)
+			why, err := fold.differs(ctx, b.tx, b.rt.Decode, s)
 			if err != nil {
 				return err
 			}
@@ -237,6 +244,8 @@ func (b *rebuild) replay(ctx context.Context) error {
 	for i, f := range families {
 		names[i] = string(f)
 	}
+	before := b.rt.erased.Load()
+	defer func() { b.res.Erased = b.rt.erased.Load() - before }()
 	for after := int64(0); ; {
 		recs, err := eventstore.Collect(ctx, b.tx, "service.rebuild", rebuildSQL, after, names, string(b.rt.def.Family), rebuildPage)
 		if err != nil {
@@ -265,7 +274,10 @@ func (b *rebuild) page(ctx context.Context, recs []events.Record) error {
 	for i := range recs {
 		in := b.rt.recordInput(&recs[i])
 		if !b.rt.def.Raw {
-			e, err := b.rt.deps.Registry.Decode(recs[i])
+			e, err := b.rt.Decode(recs[i])
+			if erased(err) {
+				continue
+			}
 			if err != nil {
 				return fault.Wrap(fault.Invalid, op, fmt.Sprintf("the event at position %d cannot be read", recs[i].Position), err).
 					WithFix("use a program at least as new as the one that wrote it")

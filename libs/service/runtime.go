@@ -39,12 +39,16 @@ type Runtime struct {
 	started   chan struct{} // closed once commands are taken
 	stopped   chan struct{} // closed once none is taken any more
 	assigned  atomic.Bool   // the first assignment has come
+	erased    atomic.Int64  // records that could not be read any more
 }
 
 // New prepares a service; nothing runs before Run.
 func New(def Definition, deps Deps) (*Runtime, error) {
 	if def.Name == "" || def.Family == "" || def.Handle == nil {
 		return nil, fault.New(fault.Invalid, "service.new", "a service needs a name, a family and a handler")
+	}
+	if deps.Keys != nil {
+		deps.Registry = deps.Registry.Opening(deps.Keys.Open)
 	}
 	if deps.GraceTime == 0 {
 		deps.GraceTime = 10 * time.Second
@@ -95,8 +99,34 @@ func (r *Runtime) unused(kind string, err error) bool {
 	return r.deps.Registry.Knows(kind) && !slices.ContainsFunc(r.def.Uses, func(e events.Event) bool { return e.Kind() == kind })
 }
 
-// Decode turns a record into its fact.
-func (r *Runtime) Decode(rec events.Record) (events.Event, error) { return r.deps.Registry.Decode(rec) }
+// Decode turns a record into its fact. Of a record whose tenant's data was erased it is fault.NotFound with
+// *events.ErasedError behind it.
+func (r *Runtime) Decode(rec events.Record) (events.Event, error) {
+	e, err := r.deps.Registry.Decode(rec)
+	return e, r.erasedFault(err)
+}
+
+// Body is a record's JSON, with the same error as Decode.
+func (r *Runtime) Body(rec events.Record) ([]byte, error) {
+	data, err := r.deps.Registry.Body(rec)
+	return data, r.erasedFault(err)
+}
+
+func (r *Runtime) erasedFault(err error) error {
+	if !erased(err) {
+		return err
+	}
+	r.metrics.erased.Inc()
+	r.erased.Add(1)
+	return fault.Wrap(fault.NotFound, "service.decode", "the event was erased with all data of its tenant", err)
+}
+
+// erased reports whether an error says that a record's body is gone for good: it is skipped, for nobody
+// will ever be able to handle it.
+func erased(err error) bool {
+	_, ok := errors.AsType[*events.ErasedError](err)
+	return ok
+}
 
 // ReadStream is the records of one stream from a version on.
 func (r *Runtime) ReadStream(ctx context.Context, tenant, stream string, fromVersion int64) ([]events.Record, error) {

@@ -280,8 +280,8 @@ func (s *shard) one(ctx context.Context, u *Unit, in *Input, parkCause error, sp
 			return nil
 		}
 		if in.Event == nil && !s.rt.def.Raw {
-			e, err := s.rt.deps.Registry.Decode(*in.Record)
-			if err != nil && s.rt.unused(in.Record.Kind, err) {
+			e, err := s.rt.Decode(*in.Record)
+			if erased(err) || (err != nil && s.rt.unused(in.Record.Kind, err)) {
 				return nil
 			}
 			if err != nil {
@@ -312,6 +312,9 @@ func (s *shard) one(ctx context.Context, u *Unit, in *Input, parkCause error, sp
 
 // commit sends everything in one round trip: one implicit transaction.
 func (s *shard) commit(ctx context.Context, u *Unit, moves []advance) error {
+	if err := u.seal(ctx); err != nil {
+		return err
+	}
 	p := &pgx.Batch{}
 	u.queue(p, moves)
 	if p.Len() == 0 {

@@ -142,6 +142,22 @@ func (u *Unit) append(tenant, stream string, version int64, evs []events.Event) 
 	return nil
 }
 
+// seal turns the bodies of what is staged into ciphertext, if the store is sealed.
+func (u *Unit) seal(ctx context.Context) error {
+	keys := u.rt.deps.Keys
+	if keys == nil {
+		return nil
+	}
+	for _, a := range u.staged {
+		for i := range a.Records {
+			if err := keys.Seal(ctx, a.Tenant, a.Stream, &a.Records[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // queue puts everything staged into one pipeline.
 func (u *Unit) queue(p *pgx.Batch, positions []advance) {
 	if len(positions) > 0 {
@@ -207,7 +223,7 @@ func (s *Streams[S]) LoadAt(ctx context.Context, u *Unit, tenant, subject string
 	if u.Rebuilding() {
 		load = s.fold.FromStart
 	}
-	l, err := load(ctx, u.DB(), u.rt.deps.Registry.Decode, tenant, subject)
+	l, err := load(ctx, u.DB(), u.rt.Decode, tenant, subject)
 	if err != nil {
 		return nil, err
 	}

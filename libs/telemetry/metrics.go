@@ -10,7 +10,7 @@ func Metrics() []Metric {
 		HTTPRequest(),
 		EventsAppended(), EventsPublished(), CommitSeconds(), BatchStreams(), BatchRetries(),
 		Duplicates(), Gaps(), Overtaken(), Swept(), ForeignMessages(), Snapshots(),
-		Parked(), Unparked(), ParkedDepth(),
+		Parked(), Unparked(), ParkedDepth(), Erased(),
 		RelayBacklog(), RelayNotified(), WatermarkAge(),
 		Processes(), StepSeconds(), CallSeconds(),
 		GroupLag(), GroupOffsetsLost(), GroupRestarts(),
@@ -111,6 +111,11 @@ func Unparked() Metric {
 // ParkedDepth is what is put aside now.
 func ParkedDepth() Metric {
 	return perService("agentos_parked_depth", Gauge, "records put aside now, all streams")
+}
+
+// Erased counts records nobody can read any more.
+func Erased() Metric {
+	return perService("agentos_erased_total", Counter, "records skipped because their tenant's data was erased")
 }
 
 // RelayBacklog is what the broker does not have yet.

@@ -15,6 +15,7 @@ import (
 	"github.com/agentos-kernel/agentos/events/catalog"
 	"github.com/agentos-kernel/agentos/libs/bus"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
+	"github.com/agentos-kernel/agentos/libs/seal"
 	"github.com/agentos-kernel/agentos/libs/service"
 )
 
@@ -26,6 +27,7 @@ type World struct {
 	Admin  string // URL of the database
 	Broker string // address
 	Log    *slog.Logger
+	Master *seal.Master // seals the bodies of events; nil: they are kept as they are
 }
 
 // NewWorld makes a fresh database with schemas for the given services, and a fresh broker with all
@@ -88,8 +90,13 @@ func (w *World) Runtime(tb testing.TB, def service.Definition) *service.Runtime 
 	if err != nil {
 		tb.Fatal(err)
 	}
+	pool := w.Pool(tb, def.Name)
+	keys, err := seal.NewKeyring(tb.Context(), pool, w.Master)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	rt, err := service.New(def, service.Deps{
-		DB: w.Pool(tb, def.Name), Bus: w.Bus(), Partitions: Partitions, Registry: reg, Logger: w.Log,
+		DB: pool, Keys: keys, Bus: w.Bus(), Partitions: Partitions, Registry: reg, Logger: w.Log,
 		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
 	})
 	if err != nil {

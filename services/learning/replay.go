@@ -28,6 +28,7 @@ type ReplayResult struct {
 	To      int64   `json:"to"`
 	Events  int64   `json:"events"`  // read
 	Unknown int64   `json:"unknown"` // of kinds or versions this program does not know; left out
+	Erased  int64   `json:"erased"`  // of which the tenant's data was erased; left out
 	Partial int64   `json:"partial"` // processes that began before From; left out of the stats
 	Agents  []Stats `json:"agents"`  // by name
 }
@@ -87,6 +88,10 @@ func (p *replay) apply(r *events.Record, reg *events.Registry) error {
 	if err != nil {
 		if _, unknown := errors.AsType[*events.UnknownKindError](err); unknown {
 			p.out.Unknown++
+			return nil
+		}
+		if _, erased := errors.AsType[*events.ErasedError](err); erased {
+			p.out.Erased++
 			return nil
 		}
 		return fault.Wrap(fault.Internal, "learning.replay", "an event cannot be read", err)

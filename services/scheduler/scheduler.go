@@ -117,6 +117,7 @@ func (s *Service) Definition() (service.Definition, error) {
 		Handle:     s.handler.Handle,
 		Fold:       handle.Fold(),
 		Assigned:   s.assigned,
+		Unfinished: store.Unfinished,
 		Told: func(int) {
 			select {
 			case s.told <- struct{}{}:

@@ -34,6 +34,7 @@ type Config struct {
 	WorkspaceRoots  []string // folders workspaces may lie in
 	CassetteFolders []string // folders with recordings for replay
 	GraceTime       time.Duration
+	MasterKeyFile   string // seals the bodies of events; empty: they are kept as they are
 	Logger          *slog.Logger
 	Tracer          trace.Tracer
 }
@@ -102,6 +103,10 @@ func (n *Node) add(ctx context.Context, p part, metrics prometheus.Registerer) e
 		return fault.Wrap(fault.Unavailable, "stack.pool", "cannot reach Postgres", err)
 	}
 	n.pools = append(n.pools, pool)
+	keys, err := keyring(ctx, pool, n.cfg.MasterKeyFile)
+	if err != nil {
+		return err
+	}
 	reg, err := catalog.New()
 	if err != nil {
 		return err
@@ -115,7 +120,7 @@ func (n *Node) add(ctx context.Context, p part, metrics prometheus.Registerer) e
 		return err
 	}
 	rt, err := service.New(def, service.Deps{
-		DB: pool, Bus: n.infra.Bus(n.cfg.Logger), Partitions: n.infra.Partitions, Registry: reg, Logger: n.cfg.Logger,
+		DB: pool, Bus: n.infra.Bus(n.cfg.Logger), Partitions: n.infra.Partitions, Registry: reg, Keys: keys, Logger: n.cfg.Logger,
 		Tracer: n.cfg.Tracer, Metrics: metrics, Now: time.Now, GraceTime: n.cfg.GraceTime,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
 	})

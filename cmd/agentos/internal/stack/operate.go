@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -35,11 +36,12 @@ func findPart(name string) (part, error) {
 // Operator is a connection for work on one service's data.
 type Operator struct {
 	*pgx.Conn
-	Name string // of the service, as its runtime has it
+	Name     string // of the service, as its runtime has it
+	Registry *events.Registry
 }
 
-// Operate connects as a service's role.
-func (i *Infra) Operate(ctx context.Context, name string) (*Operator, error) {
+// Operate connects as a service's role. Sealed bodies can be read with the master key.
+func (i *Infra) Operate(ctx context.Context, name, masterKeyFile string) (*Operator, error) {
 	p, err := findPart(name)
 	if err != nil {
 		return nil, err
@@ -53,7 +55,11 @@ func (i *Infra) Operate(ctx context.Context, name string) (*Operator, error) {
 		return nil, fault.Wrap(fault.Unavailable, "stack.operate", "the database does not answer", err).
 			WithFix("start the kernel with `agentos up`, or the database with `agentos serve infra`")
 	}
-	return &Operator{Conn: conn, Name: p.name}, nil
+	op := &Operator{Conn: conn, Name: p.name}
+	if op.Registry, err = readerRegistry(ctx, conn, masterKeyFile); err != nil {
+		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	return op, nil
 }
 
 // Rebuild makes the read models of a service again, or compares them with verify; see

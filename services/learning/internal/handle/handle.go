@@ -70,6 +70,9 @@ func (h *Handler) Handle(ctx context.Context, u *service.Unit, in *service.Input
 	if _, unknown := errors.AsType[*events.UnknownKindError](err); unknown {
 		return nil // of a newer writer: the trajectory lacks it, as a replay by this program would
 	}
+	if _, erased := errors.AsType[*events.ErasedError](err); erased {
+		return nil // nobody will ever read it
+	}
 	if err != nil {
 		return fault.Wrap(fault.Invalid, "learning.handle", "cannot read the event", err)
 	}

@@ -25,12 +25,13 @@ func streamsOf(pid string) []string {
 	return []string{events.Agent.Stream(pid), events.Context.Stream(pid), events.LLM.Stream(pid), events.Tool.Stream(pid)}
 }
 
-func eventView(r events.Record) api.Event {
+func (s *Server) eventView(r events.Record) (api.Event, error) {
+	body, err := s.rt.Body(r)
 	return api.Event{
 		Position: r.Position, ID: r.ID, Kind: r.Kind, SchemaVersion: r.SchemaVersion, Stream: r.Stream,
 		StreamVersion: r.StreamVersion, Time: r.Time, Correlation: r.Correlation, Causation: r.Causation,
-		Data: json.RawMessage(r.Data),
-	}
+		Data: json.RawMessage(body),
+	}, err
 }
 
 // ListEvents implements GET /v1/agents/{pid}/events, as a page or as a stream.
@@ -61,7 +62,11 @@ func (s *Server) ListEvents(c echo.Context, pid api.PID, params api.ListEventsPa
 	}
 	page := api.EventPage{Events: []api.Event{}, NextAfter: after, More: len(recs) > limit}
 	for _, r := range recs[:min(len(recs), limit)] {
-		page.Events = append(page.Events, eventView(r))
+		view, err := s.eventView(r)
+		if err != nil {
+			return err
+		}
+		page.Events = append(page.Events, view)
 		page.NextAfter = r.Position
 	}
 	return c.JSON(http.StatusOK, page)
@@ -204,7 +209,11 @@ func (f *follower) send(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	for _, r := range recs {
-		data, err := events.Encode(eventView(r))
+		view, err := f.s.eventView(r)
+		if err != nil {
+			return 0, err
+		}
+		data, err := events.Encode(view)
 		if err != nil {
 			return 0, err
 		}

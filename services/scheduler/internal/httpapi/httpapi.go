@@ -29,6 +29,7 @@ import (
 type Runtime interface {
 	Do(ctx context.Context, tenant, subject string, cmd any) (any, error)
 	Decode(rec events.Record) (events.Event, error)
+	Body(rec events.Record) ([]byte, error)
 }
 
 // Config is what the ingress must know.

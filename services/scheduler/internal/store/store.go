@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/agentos-kernel/agentos/events"
 	"github.com/agentos-kernel/agentos/events/agent"
 	"github.com/agentos-kernel/agentos/libs/eventstore"
 	"github.com/agentos-kernel/agentos/libs/fault"
@@ -96,9 +97,38 @@ func Get(ctx context.Context, q eventstore.Querier, tenant, pid string) (Process
 	}
 	p, err := pgx.CollectExactlyOneRow(rows, scan)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return p, fault.Newf(fault.NotFound, op, "no process %q", pid).WithFix("`agentos ps` lists the processes")
+		return p, absent(ctx, q, tenant, pid)
 	}
 	return p, eventstore.Classify(op, err)
+}
+
+// absent is why there is no such process. A row is written with the first event of its stream: where there
+// is a stream and no row, the row was erased.
+func absent(ctx context.Context, q eventstore.Querier, tenant, pid string) error {
+	const op = "scheduler.get"
+	var was bool
+	err := q.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM eventstore.streams WHERE tenant = $1 AND stream = $2)",
+		tenant, events.Agent.Stream(pid)).Scan(&was)
+	switch {
+	case err != nil:
+		return eventstore.Classify(op, err)
+	case was:
+		return fault.Newf(fault.NotFound, op, "process %q was erased with all data of its tenant", pid).
+			WithFix("nothing brings it back; the audit log still proves that it was there")
+	}
+	return fault.Newf(fault.NotFound, op, "no process %q", pid).WithFix("`agentos ps` lists the processes")
+}
+
+// Unfinished lists the processes of a tenant that have not ended.
+func Unfinished(ctx context.Context, q eventstore.Querier, tenant string) ([]string, error) {
+	const op = "scheduler.unfinished"
+	rows, err := q.Query(ctx, "SELECT pid FROM processes WHERE tenant = $1 AND NOT state = ANY($2) ORDER BY pid",
+		tenant, []core.Status{core.Completed, core.Failed, core.Terminated})
+	if err != nil {
+		return nil, eventstore.Classify(op, err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return pids, eventstore.Classify(op, err)
 }
 
 // Filter selects processes; empty fields select all.
