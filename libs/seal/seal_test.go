@@ -87,7 +87,7 @@ func sealed(tb testing.TB, k *seal.Keyring, r events.Record) events.Record {
 	return r
 }
 
-const secret = `{"task":"the secret of the tenant"}`
+const plain = `{"task":"the secret of the tenant"}`
 
 func TestMasterKeyFiles(t *testing.T) {
 	t.Parallel()
@@ -130,18 +130,18 @@ func TestBodiesAreBoundToTheirEvent(t *testing.T) {
 	t.Parallel()
 	db, owner := store(t)
 	k := keyring(t, db, readMaster(t, masterFile(t)))
-	was := body("a", secret)
+	was := body("a", plain)
 	r := sealed(t, k, was)
 	if !events.Sealed(r.Data) || bytes.Contains(r.Data, []byte("secret")) {
 		t.Fatalf("stored is %q", r.Data)
 	}
-	if got, err := k.Open(r); err != nil || string(got) != secret {
+	if got, err := k.Open(r); err != nil || string(got) != plain {
 		t.Fatalf("opened %q, %v", got, err)
 	}
 	if again := sealed(t, k, was); bytes.Equal(again.Data, r.Data) {
 		t.Error("the same body is sealed to the same bytes twice")
 	}
-	sealed(t, k, body("b", secret)) // so that b has a key of the same number
+	sealed(t, k, body("b", plain)) // so that b has a key of the same number
 	for name, change := range map[string]func(*events.Record){
 		"tenant":         func(r *events.Record) { r.Tenant = "b" },
 		"stream":         func(r *events.Record) { r.Stream = "agent/q" },
@@ -185,7 +185,7 @@ func TestReplicasShareOneKey(t *testing.T) {
 	rings := make([]*seal.Keyring, len(recs))
 	var wg sync.WaitGroup
 	for i := range recs {
-		rings[i], recs[i] = keyring(t, db, m), body("a", secret)
+		rings[i], recs[i] = keyring(t, db, m), body("a", plain)
 		wg.Go(func() {
 			if err := rings[i].Seal(t.Context(), "a", recs[i].Stream, &recs[i]); err != nil {
 				t.Error(err)
@@ -195,7 +195,7 @@ func TestReplicasShareOneKey(t *testing.T) {
 	wg.Wait()
 	for i, k := range rings {
 		for _, r := range recs {
-			if got, err := k.Open(r); err != nil || string(got) != secret {
+			if got, err := k.Open(r); err != nil || string(got) != plain {
 				t.Fatalf("replica %d reads %q, %v", i, got, err)
 			}
 		}
@@ -213,7 +213,7 @@ func TestTheRightMasterKey(t *testing.T) {
 	if _, err := seal.NewReader(t.Context(), db, second); err != nil {
 		t.Fatal(err) // who only reads makes the store nobody's
 	}
-	r := sealed(t, keyring(t, db, first), body("a", secret))
+	r := sealed(t, keyring(t, db, first), body("a", plain))
 	for name, m := range map[string]*seal.Master{"another": second, "none": nil} {
 		if _, err := seal.NewKeyring(t.Context(), db, m); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), seal.Variable) {
 			t.Errorf("%s: %v", name, err)
@@ -228,7 +228,7 @@ func TestTheRightMasterKey(t *testing.T) {
 	if _, err := seal.NewKeyring(t.Context(), db, first); !fault.Is(err, fault.Invalid) {
 		t.Errorf("the old master key is still good: %v", err)
 	}
-	if got, err := keyring(t, db, second).Open(r); err != nil || string(got) != secret {
+	if got, err := keyring(t, db, second).Open(r); err != nil || string(got) != plain {
 		t.Errorf("with the new one: %q, %v", got, err)
 	}
 }
@@ -238,7 +238,7 @@ func TestErasedIsGone(t *testing.T) {
 	db, owner := store(t)
 	m := readMaster(t, masterFile(t))
 	k := keyring(t, db, m)
-	gone, kept := sealed(t, k, body("a", secret)), sealed(t, k, body("b", secret))
+	gone, kept := sealed(t, k, body("a", plain)), sealed(t, k, body("b", plain))
 	if n, err := seal.Erase(t.Context(), owner, "a"); err != nil || n != 1 {
 		t.Fatalf("%d keys deleted, %v", n, err)
 	}
@@ -246,11 +246,11 @@ func TestErasedIsGone(t *testing.T) {
 	if _, err := k.Open(gone); !errors.As(err, new(*events.ErasedError)) {
 		t.Errorf("the erased body: %v", err)
 	}
-	if got, err := k.Open(kept); err != nil || string(got) != secret {
+	if got, err := k.Open(kept); err != nil || string(got) != plain {
 		t.Errorf("the other tenant's: %q, %v", got, err)
 	}
-	again := sealed(t, k, body("a", secret))
-	if got, err := k.Open(again); err != nil || string(got) != secret {
+	again := sealed(t, k, body("a", plain))
+	if got, err := k.Open(again); err != nil || string(got) != plain {
 		t.Errorf("what the tenant says afterwards: %q, %v", got, err)
 	}
 	if _, err := k.Open(gone); !errors.As(err, new(*events.ErasedError)) {

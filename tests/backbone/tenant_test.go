@@ -19,13 +19,13 @@ import (
 	"github.com/agentos-kernel/agentos/tests/kernel"
 )
 
-const secretWord = "xylophonic-marmalade"
+const told = "xylophonic-marmalade"
 
 // TestTenantErase: with a master key what an agent was told is in no event and on no broker in plain text;
 // erasing the tenant is refused while one of its processes lives; afterwards nothing readable is left in
 // any table, the audit log verifies as before, rebuilds and services pass over what is gone, and the
 // tenant can go on. The master key can be changed, and a wrong one is an error that names the variable.
-func TestTenantErase(t *testing.T) { //nolint:paralleltest // it sets the environment of the verbs it runs
+func TestTenantErase(t *testing.T) {
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "first.key"), filepath.Join(dir, "second.key")
 	home := kernel.Home(t)
@@ -43,12 +43,12 @@ func TestTenantErase(t *testing.T) { //nolint:paralleltest // it sets the enviro
 		return a
 	})
 	k := kernel.Up(t, e.Env())
-	done := spawnAgent(t, k, "remember "+secretWord)
-	if a, err := k.Client.Wait(t.Context(), done.PID); err != nil || !strings.Contains(a.Result, secretWord) {
+	done := spawnAgent(t, k, "remember "+told)
+	if a, err := k.Client.Wait(t.Context(), done.PID); err != nil || !strings.Contains(a.Result, told) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	kernel.AwaitEvent(t, k.Client, done.PID, "agent.completed")
-	live := spawnAgent(t, k, "think for ever about "+secretWord)
+	live := spawnAgent(t, k, "think for ever about "+told)
 	kernel.AwaitEvent(t, k.Client, live.PID, "llm.call_started")
 	auditVerify(t, k.Home)
 	if n := found(t, k.DB(t), "eventstore"); n != 0 {
@@ -57,7 +57,7 @@ func TestTenantErase(t *testing.T) { //nolint:paralleltest // it sets the enviro
 	if n := found(t, k.DB(t), "scheduler"); n == 0 {
 		t.Error("the search finds nothing where there is something")
 	}
-	if ran := kernel.CLI(t, k.Home, "events", "tail", "--from", "1", "--kind", "agent.spawned"); !strings.Contains(ran.Out, secretWord) {
+	if ran := kernel.CLI(t, k.Home, "events", "tail", "--from", "1", "--kind", "agent.spawned"); !strings.Contains(ran.Out, told) {
 		t.Errorf("with the key an operator reads events: %+v", ran)
 	}
 	if ran := kernel.CLI(t, k.Home, "tenant", "erase", "default", "--yes"); ran.Code != fault.Conflict.ExitCode() || !strings.Contains(ran.ErrOut, "is running") {
@@ -192,9 +192,9 @@ func found(t *testing.T, db *pgx.Conn, schema string) (n int) {
 	}
 	for _, c := range cols {
 		expr := fmt.Sprintf("position($1 in %s::text) > 0", pgx.Identifier{c[1]}.Sanitize())
-		var word any = secretWord
+		var word any = told
 		if c[2] == "bytea" {
-			expr, word = fmt.Sprintf("position($1::bytea in %s) > 0", pgx.Identifier{c[1]}.Sanitize()), []byte(secretWord)
+			expr, word = fmt.Sprintf("position($1::bytea in %s) > 0", pgx.Identifier{c[1]}.Sanitize()), []byte(told)
 		}
 		var k int
 		if err := db.QueryRow(t.Context(), fmt.Sprintf("SELECT count(*) FROM %s WHERE %s", pgx.Identifier{schema, c[0]}.Sanitize(), expr), word).Scan(&k); err != nil {
@@ -214,12 +214,12 @@ func onBroker(t *testing.T, dir string) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := os.ReadFile(path) //nolint:gosec // our own folder, which nobody else writes to
 		if err != nil {
 			return err
 		}
 		files++
-		if bytes.Contains(raw, []byte(secretWord)) && !strings.Contains(path, "agentos.llm.deltas") {
+		if bytes.Contains(raw, []byte(told)) && !strings.Contains(path, "agentos.llm.deltas") {
 			t.Errorf("%s holds the text", path)
 		}
 		return nil
@@ -228,4 +228,3 @@ func onBroker(t *testing.T, dir string) {
 		t.Errorf("%d files of the broker, %v", files, err)
 	}
 }
-
