@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/agentos-kernel/agentos/events"
@@ -88,5 +89,30 @@ func TestAServiceWaitsForPostgres(t *testing.T) {
 	testkit.Eventually(t, "ready", func() bool { return rt.Ready(t.Context()) == nil })
 	if _, err := rt.Do(t.Context(), events.DefaultTenant, "p1", write{"hello"}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A replica that owns no shard, such as one whose group is still joining, keeps its relay's session.
+func TestARelayWithoutShardsKeepsItsSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Broker = "127.0.0.1:1" // no group
+	rt := w.Runtime(t, writer())
+	w.Run(t, rt)
+	conn, err := pgx.Connect(t.Context(), w.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	session := func() (pid int) {
+		_ = conn.QueryRow(t.Context(), `SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+			AND usename = 'agentos_scheduler' AND query LIKE '%-- ping%' ORDER BY backend_start LIMIT 1`).Scan(&pid)
+		return pid
+	}
+	testkit.Eventually(t, "the relay's session", func() bool { return session() != 0 })
+	first := session()
+	time.Sleep(7 * time.Second) // the limit is 5 s
+	if got := session(); got != first {
+		t.Errorf("the relay's session %d was followed by %d", first, got)
 	}
 }

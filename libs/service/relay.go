@@ -188,7 +188,7 @@ const outboxSQL = `SELECT o.shard, e.pos, e.tenant, e.stream, e.version, e.event
 // the next ones, and a batch is read only after the one before was acknowledged.
 func (l *relay) step(ctx context.Context, conn *pgxpool.Conn) (more bool, err error) {
 	if len(l.held) == 0 {
-		return false, nil
+		return false, conn.Ping(ctx) // the session must not fall idle
 	}
 	shards := make([]int32, 0, len(l.held))
 	for id := range l.held {
