@@ -37,8 +37,9 @@ const (
 	relayBatch = 500
 	relayPoll  = 250 * time.Millisecond // finds what a lost wake or another replica left
 	// relayIdle is how long Postgres keeps a session, and with it the shards' locks, that sends nothing: a
-	// replica that is frozen, or waits for a broker, must not keep its shards from the next one.
-	relayIdle = "5s"
+	// replica that is frozen must not keep its shards from the next one.
+	relayIdle  = "5s"
+	relayAlive = time.Second // between two signs of life of one that waits for the broker
 )
 
 func newRelay(rt *Runtime) *relay {
@@ -215,7 +216,7 @@ func (l *relay) step(ctx context.Context, conn *pgxpool.Conn) (more bool, err er
 	for i, r := range rows {
 		msgs[i] = ToMessage(r.record)
 	}
-	if err := l.rt.pub.PublishContext(ctx, l.rt.def.Family.Topic(), msgs...); err != nil {
+	if err := l.publish(ctx, conn, msgs); err != nil {
 		return false, err
 	}
 	for _, r := range rows {
@@ -223,6 +224,29 @@ func (l *relay) step(ctx context.Context, conn *pgxpool.Conn) (more bool, err er
 	}
 	l.rt.metrics.published.Add(float64(len(rows)))
 	return true, nil
+}
+
+// publish sends a batch and gives the session signs of life meanwhile: one that waits for the broker keeps
+// its locks, or each outage would cost it its session. A frozen process gives none.
+func (l *relay) publish(ctx context.Context, conn *pgxpool.Conn, msgs []*message.Message) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- l.rt.pub.PublishContext(ctx, l.rt.def.Family.Topic(), msgs...) }()
+	alive := time.NewTicker(relayAlive)
+	defer alive.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-alive.C:
+			if err := conn.Ping(ctx); err != nil {
+				cancel()
+				<-done
+				return err
+			}
+		}
+	}
 }
 
 type outboxRow struct {

@@ -5,16 +5,21 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 
 	"github.com/agentos-kernel/agentos/events/catalog"
+	"github.com/agentos-kernel/agentos/libs/embedded"
 	"github.com/agentos-kernel/agentos/libs/service"
 	"github.com/agentos-kernel/agentos/libs/testkit"
 )
@@ -192,6 +197,73 @@ func (i *ice) pool(t *testing.T, w *testkit.World) *pgxpool.Pool {
 	}
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+// holder is the session that holds the locks of several shards: the relay's; 0 when none does.
+func holder(t *testing.T, conn *pgx.Conn) (pid int) {
+	t.Helper()
+	err := conn.QueryRow(t.Context(), `SELECT coalesce((SELECT pid FROM pg_locks WHERE locktype = 'advisory'
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		GROUP BY pid HAVING count(*) > 1 LIMIT 1), 0)`).Scan(&pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// A relay that waits for a mute broker keeps its session, for it is alive.
+func TestARelayThatWaitsForTheBrokerKeepsItsLocks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	front := net.JoinHostPort("127.0.0.1", freePort(t))
+	b, err := embedded.StartBroker(t.Context(), embedded.BrokerConfig{Advertise: front})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	proxy := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "broker", front, b.Addr())
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Stop)
+	w.Broker = front
+	w.Topics(t)
+	rt, _ := measured(t, w, writer())
+	w.Run(t, rt)
+	conn := operator(t, w)
+	testkit.Eventually(t, "the relay holds all shards", func() bool {
+		return len(rt.Owned()) == testkit.Partitions && rt.Ready(t.Context()) == nil && holder(t, conn) != 0
+	})
+	first := holder(t, conn)
+	mute := func(stream string) {
+		if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(`{"type": "timeout", "stream": "` + stream + `", "attributes": {"timeout": 0}}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mute("upstream")
+	mute("downstream")
+	send(t, rt, "p1", "hello")
+	time.Sleep(8 * time.Second) // an idle session has 5 s
+	if got := holder(t, conn); got != first {
+		t.Errorf("the relay's session %d was followed by %d", first, got)
+	}
+	proxy.Toxics.ResetToxics(t.Context())
+	testkit.Eventually(t, "published", func() bool {
+		var n int
+		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	})
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	n, err := embedded.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(n)
 }
 
 // A replica whose connections are frozen keeps them, but not its shards' locks: Postgres ends a relay's
