@@ -242,8 +242,7 @@ func (l *relay) publish(ctx context.Context, conn *pgxpool.Conn, msgs []*message
 		case <-alive.C:
 			if err := conn.Ping(ctx); err != nil {
 				cancel()
-				<-done
-				return err
+				return errors.Join(err, <-done)
 			}
 		}
 	}
