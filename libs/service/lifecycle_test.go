@@ -8,12 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/agentos-kernel/agentos/events"
-	"github.com/agentos-kernel/agentos/events/catalog"
 	"github.com/agentos-kernel/agentos/libs/fault"
 	"github.com/agentos-kernel/agentos/libs/service"
 	"github.com/agentos-kernel/agentos/libs/testkit"
@@ -69,17 +67,7 @@ func TestAServiceWaitsForPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	reg, err := catalog.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	rt, err := service.New(writer(), service.Deps{
-		DB: pool, Bus: w.Bus(), Partitions: testkit.Partitions, Registry: reg, Logger: w.Log, Now: time.Now,
-		NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	rt := w.Runtime(t, writer(), func(d *service.Deps) { d.DB = pool })
 	w.Run(t, rt)
 	testkit.Eventually(t, "it tries again", func() bool { return tried.Load() > 3 })
 	if err := rt.Ready(t.Context()); !fault.Is(err, fault.Unavailable) {

@@ -49,9 +49,9 @@ func keptTables() []string {
 
 // Rebuild makes the read models of a service that does not run again, in one transaction: their rows and
 // all snapshots are dropped, and the records that the service had handled are handled again, in the order
-// of their positions. Snapshots come back with use. What it has not handled yet it will, with all that follows from it, once it runs; what is
-// parked stays parked. With verify the result is compared with what was there, row by row, each snapshot
-// with a fold from the start, and the transaction is undone.
+// of their positions. Snapshots come back with use. What it has not handled yet it will, with all that
+// follows from it, once it runs; what is parked stays parked. With verify the result is compared with what
+// was there, row by row, each snapshot with a fold from the start, and the transaction is undone.
 //
 // Errors: Denied for a primary record, Conflict beside a live replica.
 func (r *Runtime) Rebuild(ctx context.Context, verify bool) (res RebuildResult, err error) {

@@ -2,9 +2,11 @@ package testkit
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,8 +85,8 @@ func (w *World) Pool(tb testing.TB, name string) *pgxpool.Pool {
 	return pool
 }
 
-// Runtime prepares a service; Run does the rest.
-func (w *World) Runtime(tb testing.TB, def service.Definition) *service.Runtime {
+// Runtime prepares a service; Run does the rest. change may give it other parts than the world's.
+func (w *World) Runtime(tb testing.TB, def service.Definition, change ...func(*service.Deps)) *service.Runtime {
 	tb.Helper()
 	reg, err := catalog.New()
 	if err != nil {
@@ -95,14 +97,27 @@ func (w *World) Runtime(tb testing.TB, def service.Definition) *service.Runtime 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	rt, err := service.New(def, service.Deps{
+	deps := service.Deps{
 		DB: pool, Keys: keys, Bus: w.Bus(), Partitions: Partitions, Registry: reg, Logger: w.Log,
 		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
-	})
+	}
+	for _, f := range change {
+		f(&deps)
+	}
+	rt, err := service.New(def, deps)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return rt
+}
+
+// Subject is a subject whose shard the service owns; it must own one.
+func Subject(rt *service.Runtime) string {
+	for i := 0; ; i++ {
+		if s := fmt.Sprintf("p%d", i); slices.Contains(rt.Owned(), rt.Shard(s)) {
+			return s
+		}
+	}
 }
 
 // Run runs a service until the returned function is called, or the test ends.

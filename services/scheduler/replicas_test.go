@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"slices"
 	"testing"
 	"time"
 
@@ -84,12 +83,7 @@ func pair(t *testing.T) (owner, other, llmService *service.Runtime, pid string) 
 	testkit.Eventually(t, "both own shards", func() bool {
 		return len(owner.Owned()) == 2 && len(other.Owned()) == 2 && owner.Ready(t.Context()) == nil && other.Ready(t.Context()) == nil
 	})
-	for i := 0; pid == ""; i++ {
-		if p := fmt.Sprintf("p%d", i); slices.Contains(owner.Owned(), owner.Shard(p)) {
-			pid = p
-		}
-	}
-	return owner, other, llmService, pid
+	return owner, other, llmService, testkit.Subject(owner)
 }
 
 // converse begins a conversation on the owner and lets it answer once.

@@ -2,7 +2,6 @@ package backbone_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -12,13 +11,11 @@ import (
 	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
-	"github.com/agentos-kernel/agentos/events/catalog"
 	"github.com/agentos-kernel/agentos/libs/embedded"
 	"github.com/agentos-kernel/agentos/libs/service"
 	"github.com/agentos-kernel/agentos/libs/testkit"
@@ -33,19 +30,21 @@ func measured(t *testing.T, w *testkit.World, def service.Definition) (*service.
 // measuredOn is measured on a pool of the caller's.
 func measuredOn(t *testing.T, w *testkit.World, db *pgxpool.Pool, def service.Definition) (*service.Runtime, *prometheus.Registry) {
 	t.Helper()
-	reg, err := catalog.New()
-	if err != nil {
-		t.Fatal(err)
-	}
 	metrics := prometheus.NewRegistry()
-	rt, err := service.New(def, service.Deps{
-		DB: db, Bus: w.Bus(), Partitions: testkit.Partitions, Registry: reg, Logger: w.Log, Metrics: metrics,
-		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, GraceTime: 2 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	rt := w.Runtime(t, def, func(d *service.Deps) { d.DB, d.Metrics = db, metrics })
 	return rt, metrics
+}
+
+// outboxEmpty reports whether all that was committed has been published.
+func outboxEmpty(t *testing.T, conn *pgx.Conn) func() bool {
+	t.Helper()
+	return func() bool {
+		var n int
+		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	}
 }
 
 // value adds up a metric over its labels; false when there is none of that name.
@@ -81,20 +80,9 @@ func TestCommitWakesTheOtherReplicasRelay(t *testing.T) {
 	testkit.Eventually(t, "both own shards", func() bool {
 		return len(one.Owned()) == 2 && len(two.Owned()) == 2 && one.Ready(t.Context()) == nil && two.Ready(t.Context()) == nil
 	})
-	subject := ""
-	for i := 0; subject == ""; i++ {
-		if s := fmt.Sprintf("p%d", i); slices.Contains(two.Owned(), two.Shard(s)) {
-			subject = s
-		}
-	}
+	subject := testkit.Subject(two)
 	conn := operator(t, w)
-	published := func() bool {
-		var n int
-		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n == 0
-	}
+	published := outboxEmpty(t, conn)
 	send(t, one, subject, "warm")
 	testkit.Eventually(t, "the first published", published)
 	var took []time.Duration
@@ -248,13 +236,7 @@ func TestARelayThatWaitsForTheBrokerKeepsItsLocks(t *testing.T) {
 		t.Errorf("the relay's session %d was followed by %d", first, got)
 	}
 	proxy.Toxics.ResetToxics(t.Context())
-	testkit.Eventually(t, "published", func() bool {
-		var n int
-		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n == 0
-	})
+	testkit.Eventually(t, "published", outboxEmpty(t, conn))
 }
 
 func freePort(t *testing.T) string {
@@ -278,25 +260,14 @@ func TestAFrozenRelayLosesItsLocks(t *testing.T) {
 	testkit.Eventually(t, "one owns all", func() bool { return len(one.Owned()) == testkit.Partitions && one.Ready(t.Context()) == nil })
 	send(t, one, "p1", "warm")
 	conn := operator(t, w)
-	published := func() bool {
-		var n int
-		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM eventstore.outbox").Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n == 0
-	}
+	published := outboxEmpty(t, conn)
 	testkit.Eventually(t, "the first published", published)
 	cold.frozen.Store(true)
 
 	two, _ := measured(t, w, writer())
 	w.Run(t, two)
 	testkit.Eventually(t, "two owns shards", func() bool { return len(two.Owned()) > 0 })
-	subject := ""
-	for i := 0; subject == ""; i++ {
-		if s := fmt.Sprintf("p%d", i); slices.Contains(two.Owned(), two.Shard(s)) {
-			subject = s
-		}
-	}
+	subject := testkit.Subject(two)
 	send(t, two, subject, "hello")
 	testkit.Eventually(t, "published although the frozen replica had the lock", published)
 }
